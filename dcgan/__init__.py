@@ -1,0 +1,1 @@
+"""A DCGAN whose generator upsamples with a transposed convolution written from scratch."""

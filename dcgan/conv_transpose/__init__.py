@@ -1,0 +1,7 @@
+"""The transposed convolution, from scratch. Imports torch and nothing else of this project."""
+
+from dcgan.conv_transpose.algorithms import ALGORITHMS
+from dcgan.conv_transpose.functional import conv_transpose2d
+from dcgan.conv_transpose.layer import ConvTranspose2d
+
+__all__ = ["ALGORITHMS", "ConvTranspose2d", "conv_transpose2d"]

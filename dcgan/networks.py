@@ -1,0 +1,197 @@
+"""Generator and Discriminator for any image size, each the other's mirror image.
+
+The discriminator halves the image with strided convolutions, which floor odd sizes; the generator
+retraces the same sizes upwards, and ``output_padding`` gives each lost pixel back.
+
+Legend: ``N`` batch, ``C`` image channels, ``H W`` image size, ``Z`` latent size.
+"""
+
+from itertools import pairwise
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dcgan.config import ModelConfig, Upsample
+from dcgan.conv_transpose import ConvTranspose2d
+from dcgan.conv_transpose.arithmetic import conv_output_size, output_padding_for
+from dcgan.randomness import generator as random_generator
+
+Size = tuple[int, int]
+
+STRIDE = 2
+# A side of fewer pixels is not halved again: 64 ends at 4 x 4 as in the paper, 28 at 7 x 7.
+SMALLEST_HALVED = 8
+# The paper's widest layer has 8 times the channels of its narrowest (figure 1: 1024 and 128).
+WIDEST = 8
+
+
+def halving_padding(kernel_size: int) -> int:
+    """The padding with which a stride-2 convolution halves: 1 for kernels 3 and 4, 2 for 5 and 6."""
+    return (kernel_size - 1) // 2
+
+
+def map_sizes(image_size: Size, kernel_size: int) -> list[Size]:
+    """The image's size and those of the maps after each halving, as ``(height, width)``."""
+    sizes = [image_size]
+    while min(sizes[-1]) >= SMALLEST_HALVED:
+        height, width = (
+            conv_output_size(side, kernel_size, STRIDE, halving_padding(kernel_size)) for side in sizes[-1]
+        )
+        sizes.append((height, width))
+    return sizes
+
+
+def map_widths(channels: int, width: int, count: int) -> list[int]:
+    """Channels of the image and of the maps after each halving: ``width``, then doubling up to 8-fold."""
+    return [channels, *(width * min(2**depth, WIDEST) for depth in range(count - 1))]
+
+
+class Generator(nn.Module):
+    """Latents to images (Radford et al. 2015, figure 1).
+
+    Args:
+        model: the settings.
+        image_size: ``(H, W)``, each at least 8.
+        channels: ``C``.
+        num_classes: number of labels; 0 for none.
+    """
+
+    def __init__(self, model: ModelConfig, image_size: Size, channels: int, num_classes: int) -> None:
+        super().__init__()
+        self.latent_dim = model.latent_dim
+        self.embedding = nn.Embedding(num_classes, model.latent_dim) if num_classes else None
+        sizes = map_sizes(image_size, model.kernel_size)[::-1]
+        widths = map_widths(channels, model.width, len(sizes))[::-1]
+        latents = model.latent_dim * (2 if num_classes else 1)
+        # A 1 x 1 map into a full-size kernel: the paper's projection as a transposed convolution.
+        layers: list[nn.Module] = [
+            _conv_transpose(model, latents, widths[0], sizes[0], bias=False),
+            *_normalised(widths[0]),
+        ]
+        for (inputs, outputs), (smaller, larger) in zip(pairwise(widths), pairwise(sizes), strict=True):
+            last = larger == image_size
+            layers.append(_upsampling(model, inputs, outputs, smaller, larger, bias=last))
+            # No normalisation on the output layer (section 3).
+            layers += [nn.Tanh()] if last else _normalised(outputs)
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Images ``(N, C, H, W)`` in [-1, 1] from latents ``(N, Z)`` and labels ``(N,)``."""
+        if self.embedding is not None:
+            latents = torch.cat([latents, self.embedding(labels)], dim=1)
+        images: Tensor = self.layers(latents[:, :, None, None])
+        return images
+
+
+class Discriminator(nn.Module):
+    """Images to logits, large for real ones; the mirror of `Generator`, with the same arguments.
+
+    With labels it adds the inner product of the label's embedding and the image's features (projection
+    discriminator, Miyato and Koyama 2018, equation 4).
+    """
+
+    def __init__(self, model: ModelConfig, image_size: Size, channels: int, num_classes: int) -> None:
+        super().__init__()
+        sizes = map_sizes(image_size, model.kernel_size)
+        widths = map_widths(channels, model.width, len(sizes))
+        padding = halving_padding(model.kernel_size)
+        layers: list[nn.Module] = []
+        for inputs, outputs in pairwise(widths):
+            first = not layers  # no normalisation on the input layer (section 3)
+            layers.append(nn.Conv2d(inputs, outputs, model.kernel_size, STRIDE, padding, bias=first))
+            layers += [] if first else [nn.BatchNorm2d(outputs)]
+            layers.append(nn.LeakyReLU(0.2))
+        self.layers = nn.Sequential(*layers)
+        self.head = nn.Conv2d(widths[-1], 1, sizes[-1])
+        self.embedding = nn.Embedding(num_classes, widths[-1]) if num_classes else None
+
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Logits ``(N,)`` from images ``(N, C, H, W)`` in [-1, 1] and labels ``(N,)``."""
+        features = self.layers(images)
+        logits: Tensor = self.head(features).flatten()
+        if self.embedding is not None:
+            logits = logits + (self.embedding(labels) * features.sum((2, 3))).sum(1)
+        return logits
+
+
+def initialise(network: nn.Module, seed: int, stream: str) -> None:
+    """Weights from N(0, 0.02) (section 4), BatchNorm scales from N(1, 0.02), biases and shifts zero.
+
+    Embeddings stay as PyTorch has them, N(0, 1): beside latents of that scale a smaller one is not seen.
+    """
+    random = random_generator(seed, stream)
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.normal_(module.weight, 0.0, 0.02, generator=random)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.weight, 1.0, 0.02, generator=random)
+            nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Embedding):
+            nn.init.normal_(module.weight, 0.0, 0.02, generator=random)
+
+
+class ResizeConv2d(nn.Sequential):
+    """Nearest-neighbour enlargement, then a convolution (Odena et al. 2016): no uneven overlap."""
+
+    def __init__(self, inputs: int, outputs: int, kernel_size: int, size: Size, *, bias: bool) -> None:
+        super().__init__(
+            nn.Upsample(size=size, mode="nearest"),
+            nn.Conv2d(inputs, outputs, kernel_size, padding="same", bias=bias),
+        )
+
+
+class PixelShuffleConv2d(nn.Conv2d):
+    """A convolution to four times the channels, then those as 2 x 2 pixels (Shi et al. 2016)."""
+
+    def __init__(self, inputs: int, outputs: int, kernel_size: int, size: Size, *, bias: bool) -> None:
+        super().__init__(inputs, outputs * STRIDE**2, kernel_size, padding="same", bias=bias)
+        self.size = size
+
+    def forward(self, input: Tensor) -> Tensor:
+        """``(N, inputs, h, w)`` to ``(N, outputs, *size)``."""
+        height, width = self.size
+        # Where twice the input is a pixel short, begin with a row or column more and crop.
+        missing = (-(-width // STRIDE) - input.shape[3], -(-height // STRIDE) - input.shape[2])
+        padded = F.pad(input, (0, missing[0], 0, missing[1]))
+        return F.pixel_shuffle(super().forward(padded), STRIDE)[:, :, :height, :width]
+
+
+def _normalised(channels: int) -> list[nn.Module]:
+    return [nn.BatchNorm2d(channels), nn.ReLU()]
+
+
+def _conv_transpose(
+    model: ModelConfig, inputs: int, outputs: int, kernel_size: Size | int, **rest: Any
+) -> nn.ConvTranspose2d:
+    if model.upsample is Upsample.builtin:
+        return nn.ConvTranspose2d(inputs, outputs, kernel_size, **rest)
+    return ConvTranspose2d(inputs, outputs, kernel_size, algorithm=model.algorithm, **rest)
+
+
+def _upsampling(
+    model: ModelConfig, inputs: int, outputs: int, smaller: Size, larger: Size, *, bias: bool
+) -> nn.Module:
+    """The layer from a map of size ``smaller`` to one of size ``larger``, about twice as large."""
+    if model.upsample is Upsample.resize:
+        return ResizeConv2d(inputs, outputs, model.kernel_size, larger, bias=bias)
+    if model.upsample is Upsample.pixel_shuffle:
+        return PixelShuffleConv2d(inputs, outputs, model.kernel_size, larger, bias=bias)
+    padding = halving_padding(model.kernel_size)
+    output_padding = tuple(
+        output_padding_for(large, small, model.kernel_size, STRIDE, padding)
+        for large, small in zip(larger, smaller, strict=True)
+    )
+    return _conv_transpose(
+        model,
+        inputs,
+        outputs,
+        model.kernel_size,
+        stride=STRIDE,
+        padding=padding,
+        output_padding=output_padding,
+        bias=bias,
+    )

@@ -1,0 +1,146 @@
+"""A checkpoint -> latents -> images. An image is a function of (checkpoint, seed, class) alone.
+
+Legend: ``N`` images, ``Z`` latent size, ``C`` channels, ``H W`` size.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from dcgan import checkpoint
+from dcgan.config import Config
+from dcgan.errors import UserError
+from dcgan.images import to_uint8
+from dcgan.networks import Generator
+from dcgan.randomness import generator as random_generator
+
+GRID_ROWS = 8
+UNLABELLED_COLUMNS = 10
+MOST_COLUMNS = 20  # of a set with more classes the grid shows the first so many
+
+
+@dataclass
+class TrainedGenerator:
+    """A generator taken from a run, in evaluation mode."""
+
+    network: Generator
+    num_classes: int  # 0 if unconditional
+    step: int
+
+    def sample(self, seeds: Sequence[int], classes: Sequence[int] | None) -> tuple[Tensor, Tensor]:
+        """Images uint8 ``(N, C, H, W)`` and labels int64 ``(N,)``, -1 if unconditional.
+
+        Seed ``s`` gets class ``classes[s % len(classes)]``, so that its image does not depend on which
+        other seeds are asked for.
+
+        Args:
+            seeds: one for each image.
+            classes: those to choose from; None for all.
+
+        Raises:
+            UserError: for a class that the generator does not know.
+        """
+        latents = latents_of(seeds, self.network.latent_dim)
+        if not self.num_classes:
+            if classes is not None:
+                raise UserError(f"classes={_joined(classes)}, but this run is unconditional; leave it out")
+            return generate(self.network, latents, None), torch.full((len(latents),), -1)
+        chosen = range(self.num_classes) if classes is None else classes
+        unknown = [label for label in chosen if label not in range(self.num_classes)]
+        if unknown:
+            raise UserError(f"classes={_joined(unknown)} unknown; this run has 0 to {self.num_classes - 1}")
+        labels = torch.tensor([chosen[seed % len(chosen)] for seed in seeds])
+        return generate(self.network, latents, labels), labels
+
+
+def load_generator(run: Path, weights: str = "ema") -> TrainedGenerator:
+    """The generator of a run directory's newest checkpoint, or of a checkpoint file.
+
+    Args:
+        run: the directory or the file.
+        weights: ``"ema"``, the average over the last steps, or ``"raw"``, those of the last step.
+
+    Raises:
+        UserError: if there is no such run, or it has no sound checkpoint.
+    """
+    if weights not in ("ema", "raw"):
+        raise UserError(f"weights={weights} is unknown; choose ema or raw")
+    if not run.exists():
+        raise UserError(f"run={run} does not exist; python -m dcgan.train makes runs in outputs/")
+    state = checkpoint.newest(run / "checkpoints") if run.is_dir() else checkpoint.load(run)
+    if state is None:
+        raise UserError(f"run={run} has no checkpoint; run python -m dcgan.train name={run.name} first")
+    config = Config.from_plain(state["config"])
+    channels, num_classes = state["channels"], state["num_classes"]
+    network = Generator(config.model, config.data.image_size, channels, num_classes)
+    network.load_state_dict(state["generator_ema" if weights == "ema" else "generator"])
+    return TrainedGenerator(network.eval(), num_classes, state["step"])
+
+
+def latents_of(seeds: Sequence[int], latent_dim: int) -> Tensor:
+    """``(N, Z)`` from N(0, 1), each row a function of its seed alone."""
+    return torch.cat(
+        [torch.randn(1, latent_dim, generator=random_generator(seed, "sample")) for seed in seeds]
+    )
+
+
+def fixed_inputs(latent_dim: int, num_classes: int) -> tuple[Tensor, Tensor | None, int]:
+    """Latents, labels and the number of columns of the grid by which one watches a training.
+
+    With classes, column ``i`` asks for class ``i`` and row ``r`` has the latent of seed ``r``.
+    """
+    if not num_classes:
+        return (
+            latents_of(range(GRID_ROWS * UNLABELLED_COLUMNS), latent_dim),
+            None,
+            UNLABELLED_COLUMNS,
+        )
+    columns = min(num_classes, MOST_COLUMNS)
+    latents = latents_of(range(GRID_ROWS), latent_dim).repeat_interleave(columns, dim=0)
+    return latents, torch.arange(columns).repeat(GRID_ROWS), columns
+
+
+@torch.no_grad()
+def generate(network: Generator, latents: Tensor, labels: Tensor | None) -> Tensor:
+    """Images uint8 ``(N, C, H, W)`` on the CPU.
+
+    One at a time: the last bits of a matrix product depend on how many rows it has, and an image shall
+    not change with its neighbours. The network must be in evaluation mode for the same reason.
+    """
+    device = next(network.parameters()).device
+    images = []
+    for index, latent in enumerate(latents.to(device)):
+        label = None if labels is None else labels[index : index + 1].to(device)
+        images.append(to_uint8(network(latent[None], label)).cpu())
+    return torch.cat(images)
+
+
+def columns_for(labels: Tensor) -> int:
+    """Columns of a grid in which each shows one class, where the labels go round; else a square."""
+    kinds = len(set(labels.tolist()))
+    return kinds if 1 < kinds <= MOST_COLUMNS else math.ceil(math.sqrt(len(labels)))
+
+
+def parse_numbers(setting: str, text: str) -> list[int]:
+    """``"0-3,7"`` as ``[0, 1, 2, 3, 7]``.
+
+    Raises:
+        UserError: if it is not of that form.
+    """
+    numbers: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not (first.isdecimal() and (last.isdecimal() or not dash)):
+            raise UserError(f"{setting}={text} must be numbers and ranges, such as {setting}=0-7,12")
+        numbers += range(int(first), int(last or first) + 1)
+    if not numbers:
+        raise UserError(f"{setting}={text} is an empty range")
+    return numbers
+
+
+def _joined(numbers: Sequence[int]) -> str:
+    return ",".join(map(str, numbers))

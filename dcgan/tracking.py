@@ -1,0 +1,167 @@
+"""Where a run's numbers and pictures go: metrics.jsonl, TensorBoard, samples/, the terminal.
+
+`metrics.jsonl` is the record and the others are views of it. None of them may stop the training: a sink
+that fails is reported once and then left alone.
+"""
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from dcgan.config import flatten
+from dcgan.images import save_png
+
+log = logging.getLogger(__name__)
+
+
+class Tracker:
+    """Records one run, from ``step`` on; what an earlier process recorded after ``step`` is dropped.
+
+    Args:
+        run_dir: the run directory.
+        step: steps done so far.
+        steps: steps in all.
+        batch_size: images per step.
+    """
+
+    def __init__(self, run_dir: Path, step: int, steps: int, batch_size: int) -> None:
+        self.run_dir, self.steps, self.batch_size = run_dir, steps, batch_size
+        self._broken: set[str] = set()
+        self._metrics = run_dir / "metrics.jsonl"
+        self._guarded("metrics.jsonl", lambda: _drop_after(self._metrics, step))
+        self._board: SummaryWriter | None = None
+        self._guarded("TensorBoard", lambda: self._open_board(step))
+        self._bar = tqdm(total=steps, initial=step, unit="step", disable=not sys.stderr.isatty(), leave=False)
+        self._begun = self._last_log = (time.monotonic(), step)
+
+    def advance(self) -> None:
+        """One step is done."""
+        self._bar.update()
+
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        """Record ``values`` by name, and the speed since the last call."""
+        now, (then, last_step) = time.monotonic(), self._last_log
+        self._last_log = (now, step)
+        speed = (step - last_step) * self.batch_size / (now - then)
+        values = {**values, "speed/images_per_second": speed}
+        self._guarded("metrics.jsonl", lambda: _append(self._metrics, {"step": step, **values}))
+        for name, value in values.items():
+            self._to_board(partial(SummaryWriter.add_scalar, tag=name, scalar_value=value, global_step=step))
+        self._show(step, values)
+
+    def picture(self, step: int, name: str, image: Tensor) -> None:
+        """Record a uint8 picture ``(C, H, W)``, as ``NAME/step-*.png`` and in TensorBoard."""
+        path = self.run_dir / name / f"step-{step:08d}.png"
+        self._guarded(f"{name}/", lambda: save_png(image, path))
+        self._to_board(lambda board: board.add_image(name, image, step))
+
+    def text(self, name: str, text: str) -> None:
+        """Show preformatted ``text`` in TensorBoard."""
+        indented = "\n".join(f"    {line}" for line in text.splitlines())
+        self._to_board(lambda board: board.add_text(name, indented))
+
+    def finish(self, settings: dict[str, Any], results: dict[str, float]) -> None:
+        """Put the settings of a finished run beside its last numbers, for TensorBoard's table of runs."""
+        # run_name="." keeps them in this run instead of a new one below it.
+        table = {
+            name: value if isinstance(value, bool | int | float) else str(value)
+            for name, value in flatten(settings).items()
+        }
+        self._to_board(lambda board: board.add_hparams(table, results, run_name="."))
+
+    def __enter__(self) -> "Tracker":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.close()
+        self._to_board(SummaryWriter.close)
+        if self._broken:
+            log.warning("the record of this run is incomplete: %s", ", ".join(sorted(self._broken)))
+
+    def _open_board(self, step: int) -> None:
+        # purge_step hides what a killed process wrote after the checkpoint that is continued from.
+        purge_step = step + 1 if step else None
+        self._board = SummaryWriter(str(self.run_dir), purge_step=purge_step, flush_secs=10)
+
+    def _to_board(self, write: Callable[[SummaryWriter], Any]) -> None:
+        board = self._board
+        if board is not None:
+            self._guarded("TensorBoard", lambda: write(board))
+
+    def _guarded(self, sink: str, write: Callable[[], object]) -> None:
+        if sink in self._broken:
+            return
+        try:
+            write()
+        except (OSError, RuntimeError, ValueError) as error:
+            self._broken.add(sink)
+            log.warning("%s cannot be written (%s); training goes on without it", sink, error)
+
+    def _show(self, step: int, values: dict[str, float]) -> None:
+        """The numbers beside the bar, or as a line where there is no terminal."""
+        losses = f"loss D {values['loss/discriminator']:.3f} G {values['loss/generator']:.3f}"
+        speed = f"{values['speed/images_per_second']:,.0f} images/s"
+        if not self._bar.disable:
+            self._bar.set_postfix_str(f"{losses}, {speed}")
+        seconds, first_step = time.monotonic() - self._begun[0], self._begun[1]
+        left = tqdm.format_interval(seconds / (step - first_step) * (self.steps - step))
+        level = logging.DEBUG if not self._bar.disable else logging.INFO
+        log.log(level, "step %d/%d  %s  %s  %s left", step, self.steps, losses, speed, left)
+
+
+class ConsoleHandler(logging.Handler):
+    """Writes log lines to standard error without breaking a progress bar that stands there."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line."""
+        tqdm.write(self.format(record), file=sys.stderr)
+
+
+def log_to(path: Path) -> None:
+    """Send the package's log to the terminal and, from the first line on, to ``path``."""
+    package = logging.getLogger("dcgan")
+    package.setLevel(logging.DEBUG)
+    package.propagate = False  # Hydra's own handler would print everything twice
+    for old in package.handlers[:]:
+        package.removeHandler(old)
+        old.close()
+    file = logging.FileHandler(path, delay=True)
+    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    package.addHandler(ConsoleHandler(logging.INFO))
+    package.addHandler(file)
+
+
+def _append(path: Path, record: dict[str, Any]) -> None:
+    with path.open("a") as file:
+        file.write(json.dumps(record) + "\n")
+
+
+def _drop_after(path: Path, step: int) -> None:
+    """Drop the records after ``step``, and a last line that was cut short."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text().splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line + "\n")
+        except ValueError:
+            break
+    rewritten = path.with_suffix(".partial")
+    rewritten.write_text("".join(kept))
+    rewritten.replace(path)

@@ -1,0 +1,93 @@
+"""Images from a trained generator.
+
+    python scripts/sample.py run=outputs/mnist5k [count=64] [seeds=0-63] [classes=all|3|0,1]
+                             [format=grid|files|npz] [out=FILE_OR_DIR] [weights=ema|raw]
+
+run      the run directory, or one checkpoint file
+count    how many images: the seeds from 0 on
+seeds    or which seeds, as numbers and ranges. One seed gives one image, whatever else is asked for
+classes  seed s shows the s-th of these, beginning again after the last
+format   grid: one PNG, a column per class; files: a PNG each; npz: images uint8 (N, H, W, C),
+         labels int64 (N,), -1 where the run has none, seeds int64 (N,)
+out      where to; replaced if it is there. Default: sampled.png, sampled/ or sampled.npz in the run directory
+weights  ema: the average over the last steps; raw: those of the last step
+"""
+
+import sys
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from omegaconf import MISSING
+
+from dcgan import cli
+from dcgan.errors import UserError
+
+
+class Format(StrEnum):
+    """What to write."""
+
+    grid = "grid"
+    files = "files"
+    npz = "npz"
+
+
+class Weights(StrEnum):
+    """Which of the generator's weights."""
+
+    ema = "ema"
+    raw = "raw"
+
+
+@dataclass
+class Options:
+    """The command line."""
+
+    run: str = MISSING
+    count: int | None = None
+    seeds: str | None = None
+    classes: str = "all"
+    format: Format = Format.grid
+    out: str | None = None
+    weights: Weights = Weights.ema
+
+
+def main() -> None:
+    """Parse, generate, write."""
+    options = cli.parse(Options, sys.argv[1:], __doc__)
+    if options.seeds is not None and options.count is not None:
+        raise UserError("count and seeds both say how many images; leave one of them out")
+
+    # After the arguments are checked: importing torch takes seconds.
+    import numpy as np
+
+    from dcgan import sampling
+    from dcgan.images import grid, save_png
+
+    run = Path(options.run)
+    trained = sampling.load_generator(run, options.weights)
+    seeds = sampling.parse_numbers("seeds", options.seeds or f"0-{(options.count or 64) - 1}")
+    classes = None if options.classes == "all" else sampling.parse_numbers("classes", options.classes)
+    images, labels = trained.sample(seeds, classes)
+
+    default = {Format.grid: "sampled.png", Format.files: "sampled", Format.npz: "sampled.npz"}[options.format]
+    out = Path(options.out) if options.out else (run if run.is_dir() else run.parent) / default
+    if options.format is Format.grid:
+        save_png(grid(images, sampling.columns_for(labels)), out)
+    elif options.format is Format.files:
+        for image, seed, label in zip(images, seeds, labels.tolist(), strict=True):
+            kind = f"-class-{label}" if label >= 0 else ""
+            save_png(image, out / f"seed-{seed:06d}{kind}.png")
+    else:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        np.savez(
+            out,
+            images=images.permute(0, 2, 3, 1).numpy(),
+            labels=labels.numpy(),
+            seeds=np.array(seeds),
+        )
+    print(f"{len(images)} images of step {trained.step}: {out}")
+
+
+if __name__ == "__main__":
+    cli.exit_on_error(main)
