@@ -138,9 +138,11 @@ class ResizeConv2d(nn.Sequential):
     """Nearest-neighbour enlargement, then a convolution (Odena et al. 2016): no uneven overlap."""
 
     def __init__(self, inputs: int, outputs: int, kernel_size: int, size: Size, *, bias: bool) -> None:
+        before, after = (kernel_size - 1) // 2, kernel_size // 2
         super().__init__(
             nn.Upsample(size=size, mode="nearest"),
-            nn.Conv2d(inputs, outputs, kernel_size, padding="same", bias=bias),
+            nn.ZeroPad2d((before, after, before, after)),
+            nn.Conv2d(inputs, outputs, kernel_size, bias=bias),
         )
 
 
@@ -148,16 +150,19 @@ class PixelShuffleConv2d(nn.Conv2d):
     """A convolution to four times the channels, then those as 2 x 2 pixels (Shi et al. 2016)."""
 
     def __init__(self, inputs: int, outputs: int, kernel_size: int, size: Size, *, bias: bool) -> None:
-        super().__init__(inputs, outputs * STRIDE**2, kernel_size, padding="same", bias=bias)
+        super().__init__(inputs, outputs * STRIDE**2, kernel_size, bias=bias)
         self.size = size
 
     def forward(self, input: Tensor) -> Tensor:
         """``(N, inputs, h, w)`` to ``(N, outputs, *size)``."""
-        height, width = self.size
-        # Where twice the input is a pixel short, begin with a row or column more and crop.
-        missing = (-(-width // STRIDE) - input.shape[3], -(-height // STRIDE) - input.shape[2])
-        padded = F.pad(input, (0, missing[0], 0, missing[1]))
-        return F.pixel_shuffle(super().forward(padded), STRIDE)[:, :, :height, :width]
+        before, height, width = (self.kernel_size[0] - 1) // 2, *self.size
+        # As many positions as there are 2 x 2 blocks in the output, begun ones included; then crop.
+        bottom, right = (
+            -(-large // STRIDE) + kernel - 1 - small - before
+            for large, kernel, small in zip(self.size, self.kernel_size, input.shape[2:], strict=True)
+        )
+        blocks = super().forward(F.pad(input, (before, right, before, bottom)))
+        return F.pixel_shuffle(blocks, STRIDE)[:, :, :height, :width]
 
 
 def _normalised(channels: int) -> list[nn.Module]:

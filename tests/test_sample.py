@@ -24,7 +24,9 @@ def test_one_run_becomes_a_grid_files_and_arrays(command, tmp_path, run):
     assert command("sample.py", "run=outputs/tiny", "count=20").returncode == 0
     assert pixels(run / "sampled.png").shape == (2 * 30 + 2, 10 * 30 + 2, 3)
 
-    assert command("sample.py", f"run={run}", "format=npz", "seeds=0-3,7", "out=some/where.npz").returncode == 0
+    assert (
+        command("sample.py", f"run={run}", "format=npz", "seeds=0-3,7", "out=some/where.npz").returncode == 0
+    )
     with np.load(tmp_path / "some" / "where.npz") as arrays:
         assert arrays["images"].shape == (5, 28, 28, 1)
         assert arrays["images"].dtype == np.uint8

@@ -156,7 +156,10 @@ def test_output_padding_may_reach_the_stride_where_the_dilation_is_larger(algori
     x.requires_grad_()
     weight.requires_grad_()
     how = {"stride": 2, "output_padding": 2, "dilation": 3}
-    ours, theirs = conv_transpose2d(x, weight, algorithm=algorithm, **how), F.conv_transpose2d(x, weight, **how)
+    ours, theirs = (
+        conv_transpose2d(x, weight, algorithm=algorithm, **how),
+        F.conv_transpose2d(x, weight, **how),
+    )
     torch.testing.assert_close(ours, theirs)
     for mine, reference in zip(
         torch.autograd.grad(ours.square().sum(), (x, weight)),
