@@ -93,12 +93,14 @@ def train_step(state: TrainState, config: Config, real: Tensor, labels: Tensor |
     fake = g(latents, labels)
     real_logits, fake_logits = d(real, labels), d(fake.detach(), labels)
     d_loss = discriminator_loss(real_logits, fake_logits)
-    d_grad_norm = _update(state.discriminator_optimizer, d_loss, d_lr)
+    d_grad_norm = _update(
+        state.discriminator_optimizer, d_loss, d_lr, f"discriminator at step {state.step + 1}"
+    )
 
     d.requires_grad_(False)  # its weights take no gradient in the generator's step
     fake_logits_after = d(fake, labels)
     g_loss = generator_loss(fake_logits_after)
-    g_grad_norm = _update(state.generator_optimizer, g_loss, g_lr)
+    g_grad_norm = _update(state.generator_optimizer, g_loss, g_lr, f"generator at step {state.step + 1}")
     d.requires_grad_(True)
 
     state.average.update_parameters(g)
@@ -129,7 +131,7 @@ def random_latents(config: Config, step: int, count: int) -> Tensor:
     )
 
 
-def _update(optimizer: Adam, loss: Tensor, lr: float) -> Tensor:
+def _update(optimizer: Adam, loss: Tensor, lr: float, of_what: str) -> Tensor:
     """One step down the loss with the learning rate ``lr``; the norm of the gradient."""
     optimizer.zero_grad()
     loss.backward()
@@ -138,8 +140,8 @@ def _update(optimizer: Adam, loss: Tensor, lr: float) -> Tensor:
     norm = nn.utils.get_total_norm([p.grad for p in group["params"] if p.grad is not None])
     if not torch.isfinite(loss + norm):
         raise UserError(
-            "the loss or its gradient is no longer finite: training diverged; the last checkpoint is kept; "
-            "start anew with a smaller optim.generator_lr and optim.discriminator_lr"
+            f"the loss or gradient of the {of_what} is not finite: the training diverged; the last checkpoint "
+            "is kept; start anew with smaller optim.generator_lr and optim.discriminator_lr"
         )
     optimizer.step()
     return norm

@@ -65,5 +65,5 @@ def test_output_padding_picks_one_of_them():
     assert arithmetic.output_padding_for(5, 3, kernel_size=3, stride=2, padding=1) == 0
     assert arithmetic.output_padding_for(6, 3, kernel_size=3, stride=2, padding=1) == 1
     assert arithmetic.output_padding_for(29, 14, kernel_size=4, stride=2, padding=1) == 1
-    with pytest.raises(ValueError, match="no output_padding turns size 3 into 7.*5 to 6"):
+    with pytest.raises(ValueError, match=r"no output_padding turns size 3 into 7.*5 to 6"):
         arithmetic.output_padding_for(7, 3, kernel_size=3, stride=2, padding=1)

@@ -107,7 +107,7 @@ def test_shapes_are_those_of_the_built_in_layer(size):
         try:
             expected = theirs(x).shape
         except RuntimeError:  # padding crops everything
-            with pytest.raises(RuntimeError, match="output size .* is too small"):
+            with pytest.raises(RuntimeError, match=r"output size .* is too small"):
                 ours(x)
             continue
         assert ours(x).shape == expected

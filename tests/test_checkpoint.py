@@ -1,0 +1,89 @@
+"""A checkpoint is whole, or it is not there; what is not sound is not loaded."""
+
+import pickle
+
+import pytest
+import torch
+
+from dcgan import checkpoint
+from dcgan.errors import UserError
+
+STATE = {"weights": torch.arange(1000.0), "config": {"seed": 1}}
+
+
+def test_it_comes_back_as_it_was_and_old_ones_go(tmp_path):
+    for step in (5, 10, 15, 20):
+        checkpoint.save(tmp_path, step, STATE, keep=2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000015.pt", "step-00000020.pt"]
+    state = checkpoint.newest(tmp_path)
+    assert state["step"] == 20
+    assert torch.equal(state["weights"], STATE["weights"])
+    assert state["config"] == {"seed": 1}
+    assert checkpoint.newest(tmp_path / "none") is None
+
+
+def test_a_save_that_fails_leaves_the_earlier_one_and_no_rubbish(tmp_path, monkeypatch):
+    checkpoint.save(tmp_path, 1, STATE, keep=2)
+
+    def full(state, file):
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match="No space left"):
+        checkpoint.save(tmp_path, 2, STATE, keep=2)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000001.pt"]
+
+
+def flip_a_bit(data):
+    middle = data.index(torch.arange(1000.0).numpy().tobytes()) + 2000
+    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+
+
+DAMAGE = {
+    "empty": lambda data: b"",
+    "cut short": lambda data: data[: len(data) // 2],
+    "zeroed": lambda data: bytes(len(data)),
+    "a web page": lambda data: b"<html>quota exceeded</html>",
+    "one bit flipped": flip_a_bit,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
+def test_a_damaged_one_is_passed_over(tmp_path, damage, caplog):
+    checkpoint.save(tmp_path, 1, STATE, keep=3)
+    bad = checkpoint.save(tmp_path, 2, STATE, keep=3)
+    bad.write_bytes(damage(bad.read_bytes()))
+    with pytest.raises(UserError, match=f"{bad.name} is damaged or no checkpoint"):
+        checkpoint.load(bad)
+    assert checkpoint.newest(tmp_path)["step"] == 1
+    (tmp_path / "step-00000001.pt").write_bytes(b"")
+    with pytest.raises(UserError, match="none of the 2 checkpoints"):
+        checkpoint.newest(tmp_path)
+
+
+class Malicious:
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return (open, (str(self.marker), "w"))
+
+
+def test_a_malicious_one_runs_nothing(tmp_path):
+    marker = tmp_path / "owned"
+    path = checkpoint.save(tmp_path, 1, {"weights": Malicious(marker)}, keep=2)
+    with pytest.raises(UserError, match="damaged or no checkpoint"):
+        checkpoint.load(path)
+    path.write_bytes(pickle.dumps(Malicious(marker)))
+    with pytest.raises(UserError):
+        checkpoint.load(path)
+    assert not marker.exists()
+
+
+def test_another_format_version_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "FORMAT_VERSION", 99)
+    path = checkpoint.save(tmp_path, 1, STATE, keep=2)
+    monkeypatch.undo()
+    with pytest.raises(UserError, match="has checkpoint format 99, this program reads 1"):
+        checkpoint.load(path)

@@ -1,0 +1,75 @@
+"""The house: which room may know about which, and what a wheel carries."""
+
+import ast
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+LAYERS = [
+    {"errors", "conv_transpose", "config", "losses", "randomness", "checkpoint", "tracking", "images"},
+    {"networks", "data"},
+    {"engine", "sampling"},
+    {"cli", "train"},
+]
+ROOM = {module: level for level, modules in enumerate(LAYERS) for module in modules}
+
+
+def imported(path):
+    """The modules that a file imports, at its top or in a function, with full names."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module
+            if node.module == "dcgan":
+                yield from (f"dcgan.{alias.name}" for alias in node.names)
+
+
+def test_imports_go_one_way():
+    for path in (ROOT / "dcgan").rglob("*.py"):
+        room = path.relative_to(ROOT / "dcgan").with_suffix("").parts[0]
+        for name in imported(path):
+            package, _, rest = name.partition(".")
+            other = rest.split(".")[0]
+            if package == "dcgan" and other and room != "__init__":
+                assert ROOM[other] <= ROOM[room], f"{path} imports {name}"
+                assert room != "conv_transpose" or other == room, f"{path} imports {name}"
+            if package in ("hydra", "omegaconf"):
+                assert room in ("cli", "train"), f"{path} imports {name}"
+
+
+def test_no_checkpoint_is_unpickled_freely_and_no_configuration_is_executed():
+    for path in (*(ROOT / "dcgan").rglob("*.py"), *(ROOT / "scripts").glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call):
+                call = ast.unparse(node)
+                name = ast.unparse(node.func)
+                assert name not in ("pickle.load", "pickle.loads", "eval", "exec"), f"{path}: {call}"
+                assert "instantiate" not in name, f"{path}: {call}"
+                assert name != "torch.load" or "weights_only=True" in call, f"{path}: {call}"
+
+
+def test_a_wheel_carries_the_configuration_and_runs_from_any_directory(tmp_path):
+    build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(tmp_path), str(ROOT)]
+    subprocess.run(build, check=True, timeout=240)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        archive.extractall(tmp_path / "site")
+    configs = {
+        f"dcgan/configs/{path.relative_to(ROOT / 'configs')}" for path in (ROOT / "configs").rglob("*.yaml")
+    }
+    assert configs <= set(names)
+    done = subprocess.run(
+        [sys.executable, "-m", "dcgan.train", "experiment=smoke"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(tmp_path / "site"), "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "outputs" / "mnist5k-experiment_smoke" / "checkpoints" / "step-00000012.pt").exists()

@@ -1,0 +1,91 @@
+"""Two networks that are each other's mirror image, at any size."""
+
+import itertools
+
+import pytest
+import torch
+from torch import nn
+
+from dcgan.config import Algorithm, ModelConfig, Upsample
+from dcgan.conv_transpose import ALGORITHMS, ConvTranspose2d
+from dcgan.networks import Discriminator, Generator, initialise, map_sizes
+
+
+def test_maps_of_known_sizes():
+    assert map_sizes((28, 28), 4) == [(28, 28), (14, 14), (7, 7)]
+    assert map_sizes((64, 64), 4)[-1] == (4, 4)
+    assert map_sizes((17, 17), 4) == [(17, 17), (8, 8), (4, 4)]
+    assert map_sizes((17, 17), 5) == [(17, 17), (9, 9), (5, 5)]  # floor((17 - 5 + 4) / 2) + 1 = 9
+    assert map_sizes((218, 178), 4)[-1] == (6, 5)
+
+
+@pytest.mark.parametrize("upsample", list(Upsample))
+@pytest.mark.parametrize("kernel_size", [2, 3, 4, 5, 6])
+def test_the_generator_retraces_the_discriminators_sizes(upsample, kernel_size):
+    model = ModelConfig(upsample=upsample, kernel_size=kernel_size, width=2, latent_dim=3)
+    for size in itertools.product((8, 9, 17, 30), (8, 15, 45)):
+        for channels, classes in ((1, 0), (4, 3)):
+            labels = torch.tensor([0, 1]) % max(classes, 1) if classes else None
+            images = Generator(model, size, channels, classes)(torch.randn(2, 3), labels)
+            assert images.shape == (2, channels, *size)
+            assert images.abs().max() <= 1
+            assert Discriminator(model, size, channels, classes)(images, labels).shape == (2,)
+
+
+def test_an_odd_size_is_what_output_padding_is_for():
+    def extra(size, kernel_size):
+        generator = Generator(ModelConfig(kernel_size=kernel_size), (size, size), 1, 0)
+        return [m.output_padding[0] for m in generator.modules() if isinstance(m, ConvTranspose2d)][1:]
+
+    assert extra(28, 4) == [0, 0]
+    assert extra(17, 4) == [0, 1]  # 4 -> 8 -> 17
+    assert extra(28, 5) == [1, 1]  # the paper's kernel: 7 -> 14 -> 28 loses a pixel each time
+    assert extra(17, 5) == [0, 0]  # 5 -> 9 -> 17
+
+
+def test_the_papers_guidelines_hold():
+    generator, discriminator = (
+        network(ModelConfig(width=128), (64, 64), 3, 0) for network in (Generator, Discriminator)
+    )
+    kinds = [type(layer) for layer in generator.layers]
+    assert kinds[-2:] == [ConvTranspose2d, nn.Tanh]
+    assert kinds.count(nn.BatchNorm2d) == kinds.count(nn.ReLU) == 4
+    assert [layer.out_channels for layer in generator.layers if isinstance(layer, ConvTranspose2d)] == [
+        1024,
+        512,
+        256,
+        128,
+        3,
+    ]
+    kinds = [type(layer) for layer in discriminator.layers]
+    assert kinds[:2] == [nn.Conv2d, nn.LeakyReLU]
+    assert kinds.count(nn.BatchNorm2d) == 3
+    assert all(m.negative_slope == 0.2 for m in discriminator.modules() if isinstance(m, nn.LeakyReLU))
+
+
+def test_weights_begin_as_the_paper_has_them_in_either_layer():
+    weights = {}
+    for upsample in (Upsample.scratch, Upsample.builtin):
+        generator = Generator(ModelConfig(upsample=upsample), (28, 28), 1, 0)
+        initialise(generator, 0, "generator")
+        weights[upsample] = generator.state_dict()
+        projection = generator.layers[0].weight
+        assert projection.std().item() == pytest.approx(0.02, rel=0.02)
+    for name, value in weights[Upsample.scratch].items():
+        assert torch.equal(value, weights[Upsample.builtin][name])
+
+
+def test_the_label_matters_in_both_networks():
+    model = ModelConfig(width=4, latent_dim=4)
+    generator, discriminator = (
+        network(model, (16, 16), 1, 3).eval() for network in (Generator, Discriminator)
+    )
+    latents = torch.randn(1, 4).repeat(2, 1)
+    images = generator(latents, torch.tensor([0, 1]))
+    assert not torch.allclose(images[0], images[1])
+    logits = discriminator(images[:1].repeat(2, 1, 1, 1), torch.tensor([0, 1]))
+    assert logits[0] != logits[1]
+
+
+def test_the_settings_know_every_algorithm():
+    assert set(Algorithm) == {"auto", *ALGORITHMS}
