@@ -89,7 +89,8 @@ class Discriminator(nn.Module):
     """Images to logits, large for real ones; the mirror of `Generator`, with the same arguments.
 
     With labels it adds the inner product of the label's embedding and the image's features (projection
-    discriminator, Miyato and Koyama 2018, equation 4).
+    discriminator, Miyato and Koyama 2018, equation 4). The features keep their place here, where the
+    paper sums them over the map: a digit is a matter of where its strokes are.
     """
 
     def __init__(self, model: ModelConfig, image_size: Size, channels: int, num_classes: int) -> None:
@@ -105,21 +106,23 @@ class Discriminator(nn.Module):
             layers.append(nn.LeakyReLU(0.2))
         self.layers = nn.Sequential(*layers)
         self.head = nn.Conv2d(widths[-1], 1, sizes[-1])
-        self.embedding = nn.Embedding(num_classes, widths[-1]) if num_classes else None
+        features = widths[-1] * sizes[-1][0] * sizes[-1][1]
+        self.embedding = nn.Embedding(num_classes, features) if num_classes else None
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
         """Logits ``(N,)`` from images ``(N, C, H, W)`` in [-1, 1] and labels ``(N,)``."""
         features = self.layers(images)
         logits: Tensor = self.head(features).flatten()
         if self.embedding is not None:
-            logits = logits + (self.embedding(labels) * features.sum((2, 3))).sum(1)
+            logits = logits + (self.embedding(labels) * features.flatten(1)).sum(1)
         return logits
 
 
 def initialise(network: nn.Module, seed: int, stream: str) -> None:
     """Weights from N(0, 0.02) (section 4), BatchNorm scales from N(1, 0.02), biases and shifts zero.
 
-    Embeddings stay as PyTorch has them, N(0, 1): beside latents of that scale a smaller one is not seen.
+    Embeddings, too: beside latents of scale 1 the classes must begin close together. With PyTorch's N(0, 1)
+    the generator learnt one picture per class.
     """
     random = random_generator(seed, stream)
     for module in network.modules():
