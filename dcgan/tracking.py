@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from dcgan.config import flatten
+from dcgan.config import INCIDENTAL, flatten
 from dcgan.images import save_png
 
 log = logging.getLogger(__name__)
@@ -72,12 +72,15 @@ class Tracker:
 
     def finish(self, settings: dict[str, Any], results: dict[str, float]) -> None:
         """Put the settings of a finished run beside its last numbers, for TensorBoard's table of runs."""
-        # run_name="." keeps them in this run instead of a new one below it.
         table = {
             name: value if isinstance(value, bool | int | float) else str(value)
             for name, value in flatten(settings).items()
+            if name not in INCIDENTAL
         }
-        self._to_board(lambda board: board.add_hparams(table, results, run_name="."))
+        # Under names of their own and at the last step: a second value at an earlier step would make
+        # TensorBoard hide the curve. run_name="." keeps them in this run instead of a new one below it.
+        final = {f"final/{name.replace('/', '_')}": value for name, value in results.items()}
+        self._to_board(lambda board: board.add_hparams(table, final, run_name=".", global_step=self.steps))
 
     def __enter__(self) -> "Tracker":
         return self
