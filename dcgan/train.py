@@ -4,10 +4,11 @@
 """
 
 import logging
+import os
 import signal
 import sys
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import hydra
@@ -209,12 +210,7 @@ class StopSignals:
             self._previous[number] = signal.signal(number, self._note)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
@@ -246,7 +242,7 @@ def discard_if_empty(run_dir: Path) -> None:
 def job(composed: DictConfig) -> None:
     """One run, or one of those of ``-m``."""
     hydra_config = HydraConfig.get()
-    run_dir = Path(hydra_config.runtime.output_dir)
+    run_dir = Path(os.path.relpath(hydra_config.runtime.output_dir))
     try:
         config = cli.to_config(composed)
         config.name = run_dir.name
