@@ -247,10 +247,14 @@ def job(composed: DictConfig) -> None:
         config = cli.to_config(composed)
         config.name = run_dir.name
         code = train_alone(config, run_dir)
+    except KeyboardInterrupt:
+        discard_if_empty(run_dir)
+        raise
     except UserError as error:
         discard_if_empty(run_dir)
         if hydra_config.mode is RunMode.MULTIRUN:
-            raise  # Hydra goes on with the other runs and raises it again at the end
+            print(f"error: {run_dir.name}: {error}", file=sys.stderr)
+            raise  # Hydra goes on with the other runs and raises the first such error at the end
         cli.fail(error)
     if code:
         sys.exit(code)

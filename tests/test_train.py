@@ -225,6 +225,8 @@ BAD_INPUT = [
     (["model.zdim=3"], "there is no setting model.zdim"),
     (["+model.extra=3"], "there is no setting model.extra"),
     (["modell=paper"], "modell"),
+    (["steps"], "'steps' is not of the form setting=value"),
+    (["data.image_size=[30"], "'data.image_size=[30' is not of the form setting=value"),
     (["data=imagenet"], "data=imagenet is unknown; choose one of mnist5k"),
     (["steps=many"], "steps: Value 'many'"),
     (["batch_size=0"], "batch_size=0 must be at least 2"),
@@ -252,6 +254,17 @@ def test_bad_input_gets_one_sentence_and_leaves_nothing(command, tmp_path, argum
     assert lines[0].startswith("error: ")
     assert message in lines[0]
     assert not list((tmp_path / "outputs").glob("*"))
+
+
+def test_a_run_of_a_sweep_that_fails_does_not_stop_the_others(command, tmp_path):
+    done = command("train", "-m", "experiment=smoke", "batch_size=6000,16,7000")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    for failed in (6000, 7000):
+        message = f"error: mnist5k-batch_size_{failed}-experiment_smoke: batch_size={failed} is more than"
+        assert message in done.stderr
+    runs = [path.name for path in (tmp_path / "outputs" / "sweeps" / "unnamed").iterdir() if path.is_dir()]
+    assert runs == ["mnist5k-batch_size_16-experiment_smoke"]
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="asks for a device that is there")
