@@ -94,11 +94,7 @@ def fixed_inputs(latent_dim: int, num_classes: int) -> tuple[Tensor, Tensor | No
     With classes, column ``i`` asks for class ``i`` and row ``r`` has the latent of seed ``r``.
     """
     if not num_classes:
-        return (
-            latents_of(range(GRID_ROWS * UNLABELLED_COLUMNS), latent_dim),
-            None,
-            UNLABELLED_COLUMNS,
-        )
+        return (latents_of(range(GRID_ROWS * UNLABELLED_COLUMNS), latent_dim), None, UNLABELLED_COLUMNS)
     columns = min(num_classes, MOST_COLUMNS)
     latents = latents_of(range(GRID_ROWS), latent_dim).repeat_interleave(columns, dim=0)
     return latents, torch.arange(columns).repeat(GRID_ROWS), columns

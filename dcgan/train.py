@@ -63,17 +63,11 @@ def train(config: Config, run_dir: Path) -> int:
 
     # --- Train ---
     scalars: dict[str, float] = {}
-    with (
-        Tracker(run_dir, state.step, config.steps, config.batch_size) as tracker,
-        StopSignals() as stop,
-    ):
+    with Tracker(run_dir, state.step, config.steps, config.batch_size) as tracker, StopSignals() as stop:
         if state.step == 0:
             tracker.text("settings", (run_dir / "config.yaml").read_text())
-            tracker.picture(
-                0,
-                "real",
-                grid(images.examples(columns, sampling.GRID_ROWS, num_classes > 0), columns),
-            )
+            examples = images.examples(columns, sampling.GRID_ROWS, by_class=num_classes > 0)
+            tracker.picture(0, "real", grid(examples, columns))
         while state.step < config.steps and not stop.received:
             real, classes = batches[state.step]
             result = engine.train_step(state, config, real, classes if num_classes else None)
@@ -135,12 +129,7 @@ def resume(state: "TrainState", config: Config, run_dir: Path, origin: dict[str,
 
 
 def save(
-    state: "TrainState",
-    config: Config,
-    run_dir: Path,
-    origin: dict[str, Any],
-    *,
-    last: bool = False,
+    state: "TrainState", config: Config, run_dir: Path, origin: dict[str, Any], *, last: bool = False
 ) -> None:
     """Write a checkpoint. One that fails on the way is reported; the ``last`` one is an error.
 

@@ -80,12 +80,7 @@ def main() -> None:
             save_png(image, out / f"seed-{seed:06d}{kind}.png")
     else:
         out.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(
-            out,
-            images=images.permute(0, 2, 3, 1).numpy(),
-            labels=labels.numpy(),
-            seeds=np.array(seeds),
-        )
+        np.savez(out, images=images.permute(0, 2, 3, 1).numpy(), labels=labels.numpy(), seeds=np.array(seeds))
     print(f"{len(images)} images of step {trained.step}: {out}")
 
 

@@ -1,8 +1,8 @@
 """Ways to compute one and the same transposed convolution, from plain tensor operations.
 
 Each takes the input, the weight and a `Geometry` and gives the same numbers; they differ in what they
-make visible and in what they cost. All are made of differentiable operations, so autograd derives their
-gradients, and none calls a transposed convolution of the framework.
+make visible and in what they cost. None calls a transposed convolution of the framework. Their gradients
+are in `gradients`.
 
 Legend: ``N`` batch, ``C`` input channels, ``O`` output channels, ``G`` groups, ``H W`` input size,
 ``K L`` kernel size, ``Y X`` output size; ``c`` and ``o`` are channels of one group.
@@ -113,11 +113,7 @@ def _taps(full: Tensor, i: int, j: int, geometry: Geometry) -> Tensor:
 
 def _window(full: Tensor, geometry: Geometry) -> Tensor:
     """What is wanted of the full output: cropped, and extended by zeros where it is too short."""
-    (top, left), (y, x), (height, width) = (
-        geometry.padding,
-        geometry.output_size,
-        geometry.full_size,
-    )
+    (top, left), (y, x), (height, width) = (geometry.padding, geometry.output_size, geometry.full_size)
     return F.pad(full, (-left, left + x - width, -top, top + y - height))
 
 

@@ -46,12 +46,7 @@ def inserted_zeros(stride: int) -> int:
 
 
 def conv_transpose_output_size(
-    size: int,
-    kernel_size: int,
-    stride: int = 1,
-    padding: int = 0,
-    output_padding: int = 0,
-    dilation: int = 1,
+    size: int, kernel_size: int, stride: int = 1, padding: int = 0, output_padding: int = 0, dilation: int = 1
 ) -> int:
     """Output size of a transposed convolution: ``W1 = (W2 - 1) S - 2P + F + output_padding``."""
     span = kernel_span(kernel_size, dilation)
@@ -59,12 +54,7 @@ def conv_transpose_output_size(
 
 
 def output_padding_for(
-    output_size: int,
-    size: int,
-    kernel_size: int,
-    stride: int = 1,
-    padding: int = 0,
-    dilation: int = 1,
+    output_size: int, size: int, kernel_size: int, stride: int = 1, padding: int = 0, dilation: int = 1
 ) -> int:
     """The ``output_padding`` with which a transposed convolution turns ``size`` into ``output_size``.
 
