@@ -67,8 +67,7 @@ def load_generator(run: Path, weights: str = "ema") -> TrainedGenerator:
     Raises:
         UserError: if there is no such run, or it has no sound checkpoint.
     """
-    if weights not in ("ema", "raw"):
-        raise UserError(f"weights={weights} is unknown; choose ema or raw")
+    assert weights in ("ema", "raw")
     if not run.exists():
         raise UserError(f"run={run} does not exist; python -m dcgan.train makes runs in outputs/")
     state = checkpoint.newest(run / "checkpoints") if run.is_dir() else checkpoint.load(run)

@@ -82,7 +82,8 @@ def train(config: Config, run_dir: Path) -> int:
                 save(state, config, run_dir, origin)
         save(state, config, run_dir, origin, last=True)
         if not stop.received:
-            tracker.finish(config.to_plain(), scalars)
+            losses = {name: value for name, value in scalars.items() if name.startswith("loss/")}
+            tracker.finish(config.to_plain(), losses)
 
     if stop.received:
         log.info("stopped and saved at step %d; the same command goes on from there", state.step)
