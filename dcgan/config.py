@@ -45,8 +45,10 @@ class Algorithm(StrEnum):
 
     auto = "auto"
     gemm = "gemm"
+    phase = "phase"
     zero_insert = "zero_insert"
     scatter = "scatter"
+    matrix = "matrix"
 
 
 class Device(StrEnum):

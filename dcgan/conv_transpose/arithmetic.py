@@ -72,3 +72,49 @@ def output_padding_for(
             f"{possible.start} to {possible.stop - 1}"
         )
     return output_size - possible.start
+
+
+def same_padding(size: int, kernel_size: int, stride: int = 1, dilation: int = 1) -> tuple[int, int]:
+    """*Same* padding of a convolution, before and after, so that ``W2 = ceil(W1 / S)``.
+
+    An odd number of pixels leaves the larger half for the end, as TensorFlow has it.
+    """
+    output_size = -(-size // stride)
+    total = max((output_size - 1) * stride + kernel_span(kernel_size, dilation) - size, 0)
+    return total // 2, total - total // 2
+
+
+def full_padding(kernel_size: int, dilation: int = 1) -> int:
+    """*Full* padding of a convolution, ``F - 1``: every output that sees at least one pixel."""
+    return kernel_span(kernel_size, dilation) - 1
+
+
+def same_crop(
+    size: int, kernel_size: int, stride: int = 1, dilation: int = 1, output_size: int | None = None
+) -> tuple[int, int]:
+    """What the transpose of a *same* convolution crops of its full output, before and after.
+
+    Where the padding of that convolution was uneven, so is the crop, which ``padding`` and
+    ``output_padding`` cannot say: with kernel 3 and stride 2 it is (0, 1). A negative number extends.
+
+    Args:
+        size: input size of the transposed convolution.
+        kernel_size: ``F``.
+        stride: ``S``.
+        dilation: step between the taps.
+        output_size: one of the ``stride`` sizes whose *same* convolution has ``size`` outputs; the largest
+            of them, ``size * stride``, if not given.
+
+    Raises:
+        ValueError: if ``output_size`` is none of them.
+    """
+    output_size = size * stride if output_size is None else output_size
+    if not (size - 1) * stride < output_size <= size * stride:
+        raise ValueError(
+            f"no same convolution of stride={stride} turns size {output_size} into {size}; "
+            f"output_size can be {(size - 1) * stride + 1} to {size * stride}"
+        )
+    before, _ = same_padding(output_size, kernel_size, stride, dilation)
+    return before, conv_transpose_output_size(
+        size, kernel_size, stride, 0, 0, dilation
+    ) - output_size - before

@@ -10,38 +10,52 @@ of them needs the other two, and is again linear in these; so the derivatives of
 `C` and `W`, and no order of differentiation leads to a transposed convolution of the framework.
 """
 
+from contextlib import nullcontext
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
-from torch.nn.grad import conv2d_weight
 
 from dcgan.conv_transpose.algorithms import Algorithm, Geometry, Pair
 from dcgan.conv_transpose.arithmetic import conv_output_size
+from dcgan.conv_transpose.convolution import convolve, correlate, is_channels_last
 
 ROLES = ("input", "weight", "output")
 
 
-class Derivative(Function):
+def derivative(
+    wanted: str, first: Tensor, second: Tensor, geometry: Geometry, algorithm: Algorithm
+) -> Tensor:
     """The derivative of the form by the role ``wanted``, given the other two in the order of `ROLES`.
 
     ``wanted="output"`` is the transposed convolution. Shapes: input ``(N, C, H, W)``, weight
-    ``(C, O / groups, K, L)``, output ``(N, O, Y, X)``.
+    ``(C, O / groups, K, L)``, output ``(N, O, Y, X)``. In channels_last if one of the two is.
     """
+    with without_autocast(first.device.type):
+        if wanted == "output":
+            result = algorithm(first, second, geometry)
+        elif wanted == "input":
+            y, padding = _uncropped(second, geometry)
+            result = convolve(y, first, geometry.stride, padding, geometry.dilation, geometry.groups)
+        else:
+            y, padding = _uncropped(second, geometry)
+            how = (geometry.kernel_size, geometry.stride, padding, geometry.dilation, geometry.groups)
+            result = correlate(y, first, *how)
+    last = is_channels_last(first) or is_channels_last(second)
+    return result.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
 
-    generate_vmap_rule = True
+
+class Derivative(Function):
+    """`derivative`, itself differentiable: by reverse mode, forward mode and vmap, again and again."""
 
     @staticmethod
     def forward(
         wanted: str, first: Tensor, second: Tensor, geometry: Geometry, algorithm: Algorithm
     ) -> Tensor:
-        """Compute it."""
-        if wanted == "output":
-            return algorithm(first, second, geometry)
-        if wanted == "input":
-            return _convolve(second, first, geometry)
-        return _correlate(first, second, geometry)
+        """See `derivative`."""
+        return derivative(wanted, first, second, geometry, algorithm)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -72,32 +86,50 @@ class Derivative(Function):
         right: Tensor = Derivative.apply(ctx.wanted, first, d_second, *ctx.how)
         return left + right
 
+    @staticmethod
+    def vmap(
+        info: Any,
+        in_dims: tuple[int | None, ...],
+        wanted: str,
+        first: Tensor,
+        second: Tensor,
+        geometry: Geometry,
+        algorithm: Algorithm,
+    ) -> tuple[Tensor, int]:
+        """Many at once are one: a larger batch where they share the weight, else more groups."""
+        size, given = info.batch_size, [role for role in ROLES if role != wanted]
+        shared = "weight" in given and in_dims[1 + given.index("weight")] is None
+        folded = []
+        for role, tensor, dim in zip(given, (first, second), in_dims[1:3], strict=True):
+            if shared and role == "weight":
+                folded.append(tensor)
+                continue
+            stacked = tensor.expand(size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
+            axis = 0 if shared or role == "weight" else 1  # the axis that grows
+            folded.append(stacked.movedim(0, axis).flatten(axis, axis + 1))
+        if not shared:
+            geometry = geometry._replace(groups=geometry.groups * size)
+        axis = 0 if shared or wanted == "weight" else 1
+        result: Tensor = Derivative.apply(wanted, *folded, geometry, algorithm)
+        return result.unflatten(axis, (size, -1)), axis
 
-def _convolve(y: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
-    """``C``: the convolution that the transposed convolution is the transpose of."""
-    y, padding = _uncropped(y, geometry)
-    return F.conv2d(y, weight, None, geometry.stride, padding, geometry.dilation, geometry.groups)
 
-
-def _correlate(x: Tensor, y: Tensor, geometry: Geometry) -> Tensor:
-    """``W``: how often, and how strongly, each tap of the kernel joins an input to an output pixel."""
-    y, padding = _uncropped(y, geometry)
-    shape = (x.shape[1], y.shape[1] // geometry.groups, *geometry.kernel_size)
-    gradient: Tensor = conv2d_weight(
-        y, shape, x, geometry.stride, padding, geometry.dilation, geometry.groups
-    )
-    return gradient
+def without_autocast(device: str) -> Any:
+    """A context in which operators compute in the dtype of what they are given."""
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+        return torch.autocast(device, enabled=False)
+    return nullcontext()
 
 
 def _uncropped(y: Tensor, geometry: Geometry) -> tuple[Tensor, Pair]:
     """An output and a padding with which a convolution gives the size of the input exactly.
 
-    That is so for the output as it is, unless ``output_padding`` reaches the stride (it may, with a
-    dilated kernel): then a convolution would find room for a further row.
+    That is so for the output as it is, unless its window begins before the full output, or ends so far
+    behind it that a convolution would find room for a further row.
     """
     g = geometry
     axes = zip(g.output_size, g.kernel_size, g.stride, g.padding, g.dilation, strict=True)
-    if tuple(conv_output_size(*axis) for axis in axes) == g.input_size:
+    if min(g.padding) >= 0 and tuple(conv_output_size(*axis) for axis in axes) == g.input_size:
         return y, g.padding
     (top, left), (height, width) = g.padding, g.full_size
     return F.pad(y, (left, width - left - y.shape[3], top, height - top - y.shape[2])), (0, 0)

@@ -1,4 +1,4 @@
-"""`ConvTranspose2d`: the layer."""
+"""`ConvTranspose2d`: the layer, and its lazy variant."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dcgan.conv_transpose.functional import algorithm_named, conv_transpose2d
+from dcgan.conv_transpose.functional import Padding, algorithm_named, check_named, conv_transpose2d, sized
 
 
 class ConvTranspose2d(torch.nn.ConvTranspose2d):
@@ -14,44 +14,57 @@ class ConvTranspose2d(torch.nn.ConvTranspose2d):
 
     A subclass, so that what is not arithmetic is the same by construction: constructor arguments and
     their errors, weight shape ``(in, out / groups, K, L)``, initial values under the same seed,
-    ``state_dict``, ``output_size`` and everything in PyTorch that asks ``isinstance``.
+    ``state_dict`` and everything in PyTorch that asks ``isinstance``.
 
     Args:
-        *args, **kwargs: those of `torch.nn.ConvTranspose2d`.
-        algorithm: how to compute it, see `conv_transpose2d`.
+        in_channels: ``C``.
+        out_channels: ``O``.
+        kernel_size: ``(K, L)`` or one number for both, like all sizes.
+        stride: see `conv_transpose2d`, like those that follow.
+        padding: also ``"valid"``, ``"same"``, ``"full"`` and ``((top, bottom), (left, right))``.
+        *args, **kwargs: the others of `torch.nn.ConvTranspose2d`, in its order.
+        algorithm: how to compute it.
     """
 
-    def __init__(self, *args: Any, algorithm: str = "auto", **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        algorithm_named(algorithm)  # an unknown name is an error here, not in the first forward pass
-        self.algorithm = algorithm
+    algorithm: str
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | Sequence[int],
+        stride: int | Sequence[int] = 1,
+        padding: Padding = 0,
+        *args: Any,
+        algorithm: str = "auto",
+        **kwargs: Any,
+    ) -> None:
+        usual = 0 if _beyond_pytorch(padding) else padding
+        super().__init__(in_channels, out_channels, kernel_size, stride, usual, *args, **kwargs)  # type: ignore[arg-type]
+        _choose(self, padding, algorithm)
 
     def forward(self, input: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
         """``(N, C, H, W)`` or ``(C, H, W)`` in, the same with ``O`` channels and the output's size out.
 
         Args:
             input: the input.
-            output_size: the size wanted, as ``(Y, X)``; replaces ``output_padding``.
+            output_size: the size wanted, as ``(Y, X)`` or with the sizes before these; it replaces
+                ``output_padding``.
 
         Raises:
-            ValueError: if no ``output_padding`` gives ``output_size``.
+            ValueError: if the geometry does not give ``output_size``.
         """
-        assert not isinstance(self.padding, str)  # the built-in's annotation allows what its code does not
-        output_padding = self._output_padding(
-            input,
-            None if output_size is None else list(output_size),
-            list(self.stride),
-            list(self.padding),
-            list(self.kernel_size),
-            2,
-            list(self.dilation),
-        )
+        padding: Padding = self.padding
+        output_padding: Sequence[int] = self.output_padding
+        if output_size is not None and input.dim() in (3, 4):
+            sizes = (self.kernel_size, self.stride, self.dilation)
+            padding, output_padding = sized(input, tuple(output_size), self.padding, *sizes)
         return conv_transpose2d(
             input,
             self.weight,
             self.bias,
             self.stride,
-            self.padding,
+            padding,
             output_padding,
             self.groups,
             self.dilation,
@@ -62,3 +75,49 @@ class ConvTranspose2d(torch.nn.ConvTranspose2d):
         """That of the built-in layer, and the algorithm where one was chosen."""
         chosen = "" if self.algorithm == "auto" else f", algorithm={self.algorithm!r}"
         return str(super().extra_repr()) + chosen  # type: ignore[no-untyped-call]
+
+
+class LazyConvTranspose2d(torch.nn.LazyConvTranspose2d):
+    """A `ConvTranspose2d` that takes ``in_channels`` from its first input, as PyTorch's lazy layer does.
+
+    Args:
+        out_channels: ``O``.
+        kernel_size: ``(K, L)`` or one number for both, like all sizes.
+        stride: see `conv_transpose2d`.
+        padding: as that of `ConvTranspose2d`.
+        *args, **kwargs: the others of `torch.nn.LazyConvTranspose2d`, in its order.
+        algorithm: how to compute it.
+    """
+
+    cls_to_become = ConvTranspose2d
+
+    def __init__(
+        self,
+        out_channels: int,
+        kernel_size: int | Sequence[int],
+        stride: int | Sequence[int] = 1,
+        padding: Padding = 0,
+        *args: Any,
+        algorithm: str = "auto",
+        **kwargs: Any,
+    ) -> None:
+        usual = 0 if _beyond_pytorch(padding) else padding
+        super().__init__(out_channels, kernel_size, stride, usual, *args, **kwargs)  # type: ignore[arg-type]
+        _choose(self, padding, algorithm)
+
+
+def _beyond_pytorch(padding: Padding) -> bool:
+    """Whether a padding is one that PyTorch's constructor would take apart."""
+    return isinstance(padding, str) or (
+        isinstance(padding, Sequence) and any(isinstance(side, Sequence) for side in padding)
+    )
+
+
+def _choose(layer: Any, padding: Any, algorithm: str) -> None:
+    """What these layers have beyond PyTorch's; an unknown name is an error here, not in the first forward."""
+    algorithm_named(algorithm)
+    layer.algorithm = algorithm
+    if isinstance(padding, str):
+        check_named(padding)
+    if _beyond_pytorch(padding):
+        layer.padding = padding if isinstance(padding, str) else tuple(map(tuple, padding))

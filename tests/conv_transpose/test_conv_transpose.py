@@ -279,7 +279,7 @@ X, W = torch.zeros(1, 2, 4, 4), torch.zeros(2, 3, 3, 3)
         ((X, W, torch.zeros(4)), r"bias must be of size \[3\], got size \[4\]"),
         ((torch.zeros(1, 2, 0, 4), W), r"at least one pixel.*\[1, 2, 0, 4\]"),
         ((X, W, None, 2, 0, 2), "output_padding=2, stride=2, dilation=1"),
-        ((X, W, None, 1, 4), r"output size \(-2, -2\) is too small: padding=\(4, 4\)"),
+        ((X, W, None, 1, 4), r"output size \(-2, -2\) is too small: padding=4"),
         ((X, W.double()), "input is torch.float32, weight is torch.float64"),
     ],
 )
@@ -295,5 +295,3 @@ def test_an_unknown_algorithm_is_an_error_at_construction():
         ConvTranspose2d(1, 1, 3, algorithm="fast")
     with pytest.raises(ValueError, match="algorithm='fast'"):
         conv_transpose2d(X, W, algorithm="fast")
-    with pytest.raises(TypeError, match="padding"):
-        conv_transpose2d(X, W, padding="same")
