@@ -10,7 +10,7 @@ Legend: ``N`` batch, ``C`` input channels, ``O`` output channels, ``G`` groups, 
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -22,8 +22,9 @@ from dcgan.conv_transpose.convolution import convolve
 
 Pair = tuple[int, int]
 
-# Numbers that `gemm` computes before it adds them up: they should still be in the cache then.
-COLUMNS_AT_ONCE = 2**20
+# Numbers that `gemm` sums up before it writes them to their place in the output: 2 MB, so that they stay in
+# the cache.
+SUMS_AT_ONCE = 2**19
 
 
 class Geometry(NamedTuple):
@@ -53,23 +54,6 @@ class Geometry(NamedTuple):
         )
         return height, width
 
-    @property
-    def canvas(self) -> "Canvas":
-        """Where to add up: an area that holds the full output and the window that is wanted of it."""
-        origin = max(0, -self.padding[0]), max(0, -self.padding[1])
-        axes = list(zip(origin, self.full_size, self.padding, self.output_size, strict=True))
-        height, width = (before + max(full, start + wanted) for before, full, start, wanted in axes)
-        rows, columns = (slice(before + start, before + start + wanted) for before, _, start, wanted in axes)
-        return Canvas((height, width), origin, (rows, columns))
-
-
-class Canvas(NamedTuple):
-    """An area of pixels, the place of the full output in it, and that of the window."""
-
-    size: Pair
-    origin: Pair
-    window: tuple[slice, slice]
-
 
 def scatter(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     """The definition: every input pixel adds its own scaled copy of the kernel to the output.
@@ -78,16 +62,16 @@ def scatter(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     apart, shifted by the tap's position in the kernel.
     """
     (n, c, h, w), groups = x.shape, geometry.groups
-    (sh, sw), (dh, dw), canvas = geometry.stride, geometry.dilation, geometry.canvas
-    full = _zeros(x, weight, n, groups * weight.shape[1], *canvas.size)
+    (sh, sw), (dh, dw) = geometry.stride, geometry.dilation
+    full = _like_products(x, weight).new_zeros(n, groups * weight.shape[1], *geometry.full_size)
     x = x.reshape(n, groups, c // groups, h * w)
     weight = weight.reshape(groups, c // groups, *weight.shape[1:])
     for i, j in itertools.product(*map(range, geometry.kernel_size)):
         tap = weight[..., i, j].transpose(1, 2) @ x  # (N, G, o, H * W)
-        top, left = canvas.origin[0] + i * dh, canvas.origin[1] + j * dw
-        rows, columns = slice(top, top + (h - 1) * sh + 1, sh), slice(left, left + (w - 1) * sw + 1, sw)
+        rows = slice(i * dh, i * dh + (h - 1) * sh + 1, sh)
+        columns = slice(j * dw, j * dw + (w - 1) * sw + 1, sw)
         full[:, :, rows, columns] += tap.reshape(n, full.shape[1], h, w)
-    return full[:, :, *canvas.window]
+    return _window(full, geometry)
 
 
 def zero_insert(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
@@ -119,37 +103,44 @@ def matrix(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
 
 
 def gemm(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
-    """One matrix product for all taps, then shifted adds: `scatter` with its arithmetic gathered.
+    """Matrix products that add up where they land: `scatter` with its arithmetic gathered.
 
-    The product has ``N * H * W`` rows, one per input pixel, and ``K * L * O`` columns, one per weight
-    that the pixel meets. It multiplies by no inserted zero, which is why it is fast. What else there is
-    to gain is in the adds: neighbouring taps that land within one stride are added as one block, a few
-    images at a time, so that the products are read while they are still in the cache.
+    The full output is cut into places of ``stride * stride`` pixels. A row of the first factor is what meets
+    in a place: the input pixels side by side whose kernels reach it. A column of the second factor is one of
+    the place's pixels. ``stride`` kernel rows make one product, and the multiplication itself adds it to the
+    places where it lands. So nearly all of the time goes into multiplying, by no inserted zero (unless the
+    kernel is dilated), and what is written is the size of the output, not ``K * L`` times that of the input.
+    A few images at a time, so that the sums stay in the cache until they are written to the output.
     """
-    (n, c, h, w), groups, outputs = x.shape, geometry.groups, weight.shape[1]
-    (sh, sw), (dh, dw), canvas = geometry.stride, geometry.dilation, geometry.canvas
-    blocks = list(itertools.product(*map(_blocks, *geometry[:3], geometry.dilation)))
-    taps = weight.reshape(groups, c // groups, outputs, *geometry.kernel_size).permute(0, 1, 3, 4, 2)
-    tables = [
-        taps[:, :, i : i + a, j : j + b].reshape(groups, -1, a * b * outputs) for (i, a), (j, b) in blocks
-    ]
-    table = torch.cat(tables, dim=2)  # (G, c, K * L * o), block after block
-    images = x.permute(0, 2, 3, 1).reshape(n, h * w, groups, c // groups)
-    output = _zeros(x, weight, n, *geometry.output_size, groups * outputs)
-    at_once = n if torch.compiler.is_compiling() else COLUMNS_AT_ONCE // (h * w * table[:, 0].numel())
-    for start in range(0, n, max(1, at_once)):
-        some = images[start : start + max(1, at_once)]
-        m = some.shape[0]
-        rows = some.reshape(m * h * w, groups, c // groups).transpose(0, 1)
-        parts = (rows @ table).split([part.shape[2] for part in tables], dim=2)
-        full = parts[0].new_zeros(m, *canvas.size, groups, outputs)
-        for ((i, a), (j, b)), part in zip(blocks, parts, strict=True):
-            top, left = canvas.origin[0] + i * dh, canvas.origin[1] + j * dw
-            target = full[:, top : top + (h - 1) * sh + a, left : left + (w - 1) * sw + b]
-            target = target.unfold(1, a, sh).unfold(2, b, sw)  # (N, H, W, G, o, a, b)
-            target += part.reshape(groups, m, h, w, a, b, outputs).permute(1, 2, 3, 0, 6, 4, 5)
-        output[start : start + m] = full[:, *canvas.window].reshape(m, *geometry.output_size, -1)
-    return output.permute(0, 3, 1, 2)
+    (n, _, h, w), groups, outputs = x.shape, geometry.groups, weight.shape[1]
+    c = x.shape[1] // groups
+    tall, wide = map(kernel_span, geometry.kernel_size, geometry.dilation)
+    # A lone pixel meets no other: all of its kernel is one place.
+    sh, sw = (tall if h == 1 else geometry.stride[0]), (wide if w == 1 else geometry.stride[1])
+    below, beside = -(-tall // sh), -(-wide // sw)  # places that a kernel reaches
+    height, width = h + below - 1, w + beside - 1
+    kernel = F.pad(_dilated(weight, geometry), (0, beside * sw - wide))
+    kernel = kernel.reshape(groups, c, outputs, tall, beside, sw).permute(0, 4, 1, 3, 5, 2)
+    tables = [kernel[:, :, :, i : i + sh].reshape(groups, beside * c, -1) for i in range(0, tall, sh)]
+
+    like = _like_products(x, weight)
+    output = like.new_empty(n, *geometry.output_size, groups * outputs).permute(0, 3, 1, 2)
+    starts, m = _parts(n, height * sh * width * sw * groups * outputs)
+    neighbours = x.new_zeros(groups, h, m, width, beside, c)
+    sums = like.new_empty(groups, height * m * width, sh * sw * outputs)
+    for start in starts:
+        images = x[start : start + m].permute(2, 0, 3, 1).reshape(h, m, w, groups, c).permute(3, 0, 1, 2, 4)
+        for place in range(beside):
+            neighbours[:, :, :, place : place + w, place] = images
+        rows = neighbours.view(groups, h * m * width, beside * c)
+        sums.zero_()
+        for place, table in enumerate(tables):
+            below_here = slice(place * m * width, (place + h) * m * width)
+            sums[:, below_here, : table.shape[2]].baddbmm_(rows, table)
+        pixels = sums.view(groups, height, m, width, sh, sw, outputs).permute(2, 1, 4, 3, 5, 0, 6)
+        image = pixels.reshape(m, height * sh, width * sw, groups * outputs).permute(0, 3, 1, 2)
+        output[start : start + m] = _window(image, geometry)
+    return output
 
 
 def phase(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
@@ -160,7 +151,7 @@ def phase(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     Shi et al. 2016, arXiv 1609.07009). No product is with an inserted zero and none is thrown away.
     """
     outputs = geometry.groups * weight.shape[1]
-    output = _zeros(x, weight, x.shape[0], outputs, *geometry.output_size)
+    output = _like_products(x, weight).new_zeros(x.shape[0], outputs, *geometry.output_size)
     axes = zip(*geometry[:5], geometry.output_size, strict=True)
     for vertical, horizontal in itertools.product(*(list(_phases(*axis)) for axis in axes)):
         part = F.pad(x, (*horizontal.border, *vertical.border))
@@ -206,9 +197,31 @@ def convolution_matrix(weight: Tensor, geometry: Geometry) -> Tensor:
     )
 
 
-def _zeros(x: Tensor, weight: Tensor, *size: int) -> Tensor:
-    """Zeros to put products into: under PyTorch's older vmap, a batch if either factor is one."""
-    return (x.new_zeros(()) * weight.new_zeros(())).new_zeros(size)
+def _like_products(x: Tensor, weight: Tensor) -> Tensor:
+    """A tensor to make others like, to put products into: under PyTorch's older vmap, a batch if a factor is."""
+    return x.new_zeros(()) * weight.new_zeros(())
+
+
+def _parts(n: int, numbers: int) -> tuple[Sequence[int], int]:
+    """Where to begin and how many images to take at once, of ``n`` with so many numbers each.
+
+    The last part overlaps the one before it where they do not come out even. A graph has but one part, or
+    it would hold for one batch size only.
+    """
+    if torch.compiler.is_compiling():
+        return [0], n
+    parts = -(-n // max(1, SUMS_AT_ONCE // numbers))
+    at_once = -(-n // max(1, parts))
+    return [min(part * at_once, n - at_once) for part in range(parts)], at_once
+
+
+def _dilated(weight: Tensor, geometry: Geometry) -> Tensor:
+    """The kernel with the zeros that dilation puts between its taps."""
+    if max(geometry.dilation) == 1:
+        return weight
+    spread = weight.new_zeros(*weight.shape[:2], *map(kernel_span, geometry.kernel_size, geometry.dilation))
+    spread[:, :, :: geometry.dilation[0], :: geometry.dilation[1]] = weight
+    return spread
 
 
 def _flipped(weight: Tensor, groups: int) -> Tensor:
@@ -216,17 +229,6 @@ def _flipped(weight: Tensor, groups: int) -> Tensor:
     c, o, *kernel_size = weight.shape
     weight = weight.flip(2, 3).reshape(groups, c // groups, o, *kernel_size)
     return weight.transpose(1, 2).reshape(groups * o, c // groups, *kernel_size)
-
-
-def _blocks(size: int, kernel_size: int, stride: int, dilation: int) -> list[Pair]:
-    """Taps, as (first, count), whose contributions of all pixels together never land on one another."""
-    if dilation > 1:
-        count = 1
-    elif size == 1:
-        count = kernel_size  # a single pixel meets no neighbour
-    else:
-        count = min(stride, kernel_size)
-    return [(first, min(count, kernel_size - first)) for first in range(0, kernel_size, count)]
 
 
 class _Phase(NamedTuple):
@@ -261,6 +263,16 @@ def _phases(
             yield _Phase(
                 slice(first, None, stride), taps, dilation // divisor, (reach - pixel, pixel + count - size)
             )
+
+
+def _window(full: Tensor, geometry: Geometry) -> Tensor:
+    """What is wanted of the full output: cropped, and extended by zeros where it is too short."""
+    (top, left), (y, x) = geometry.padding, geometry.output_size
+    window = full[:, :, max(0, top) : top + y, max(0, left) : left + x]
+    if tuple(window.shape[2:]) == geometry.output_size:
+        return window
+    height, width = window.shape[2:]
+    return F.pad(window, (max(0, -left), x - width - max(0, -left), max(0, -top), y - height - max(0, -top)))
 
 
 Algorithm = Callable[[Tensor, Tensor, Geometry], Tensor]

@@ -3,6 +3,7 @@
 Both are PyTorch's where PyTorch's are fast, and a matrix product with the patches of the image elsewhere.
 """
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -14,11 +15,11 @@ from dcgan.conv_transpose.arithmetic import conv_output_size, kernel_span
 
 Pair = tuple[int, int]
 
-# Output pixels up to which the product of patches was faster than PyTorch's convolution on a CPU: at 4 x 4
-# by a fifth, at 1 x 1 threefold, but no longer at 8 x 8.
-SMALL_MAP = 16
-# Numbers in one matrix of patches. A larger one costs memory and gains nothing.
-PATCHES_AT_ONCE = 2**22
+# When a product of patches was faster than PyTorch's convolution on a CPU: threefold where there is but one
+# patch to an image; by a tenth to a fifth for maps of up to 4 x 4 with millions of weights, not for fewer.
+SMALL_MAP, MANY_WEIGHTS = 16, 2**20
+# Numbers in one matrix of patches; a larger one costs memory and gains little.
+PATCHES_AT_ONCE = 2**21
 
 
 def convolve(
@@ -36,7 +37,7 @@ def convolve(
     kernel_size = (weight.shape[2], weight.shape[3])
     axes = zip(x.shape[2:], kernel_size, stride, padding, dilation, strict=True)
     h, w = (conv_output_size(*axis) for axis in axes)
-    if not _by_patches(x, h * w, groups):
+    if not _by_patches(x, h * w, weight.numel(), groups):
         return F.conv2d(x, weight, None, stride, padding, dilation, groups)
     last = is_channels_last(x)
     table = weight.permute(0, 2, 3, 1) if last else weight
@@ -62,16 +63,18 @@ def correlate(
     Shapes: image ``(N, I, Y, X)`` and gradient by the map ``(N, J, H, W)`` to ``(J, I / groups, K, L)``.
     """
     channels, (outputs, h, w) = x.shape[1] // groups, y.shape[1:]
-    if not _by_patches(x, h * w, groups):
-        shape = (outputs, channels, *kernel_size)
+    shape = (outputs, channels, *kernel_size)
+    if not _by_patches(x, h * w, math.prod(shape), groups):
         gradient: Tensor = conv2d_weight(x, shape, y, stride, padding, dilation, groups)
         return gradient
     last = is_channels_last(x)
     rows = y.permute(0, 2, 3, 1).reshape(-1, groups, outputs // groups).permute(1, 2, 0)  # (G, j, N * H * W)
-    several = list(_patches(x, kernel_size, stride, padding, dilation, groups, channels_last=last))
-    parts = rows.split([patches.shape[1] for patches in several], dim=2)
-    total = sum(part @ patches for part, patches in zip(parts, several, strict=True))
-    assert isinstance(total, Tensor)
+    total, done = None, 0
+    for patches in _patches(x, kernel_size, stride, padding, dilation, groups, channels_last=last):
+        part = rows[:, :, done : done + patches.shape[1]]
+        total = part @ patches if total is None else total.baddbmm_(part, patches)
+        done += patches.shape[1]
+    assert total is not None
     if last:
         return total.reshape(outputs, *kernel_size, channels).permute(0, 3, 1, 2)
     return total.reshape(outputs, channels, *kernel_size)
@@ -91,11 +94,12 @@ def is_channels_last(x: Tensor) -> bool:
     return True
 
 
-def _by_patches(x: Tensor, positions: int, groups: int) -> bool:
+def _by_patches(x: Tensor, positions: int, weights: int, groups: int) -> bool:
     if not (x.is_floating_point() or x.is_complex()):
         return True  # PyTorch has no convolution of integers
-    small = positions <= SMALL_MAP and groups == 1
-    return small and x.device.type == "cpu" and not torch.compiler.is_compiling()
+    if x.device.type != "cpu" or groups > 1 or torch.compiler.is_compiling():
+        return False
+    return positions == 1 or (positions <= SMALL_MAP and weights >= MANY_WEIGHTS)
 
 
 def _patches(

@@ -83,12 +83,12 @@ def conv_transpose2d(
 def automatic(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     """What ``algorithm="auto"`` is.
 
-    `gemm` on the CPU: there it was the fastest or within a few hundredths of it for every layer of a
-    DCGAN. `phase` elsewhere, with groups, whose many small products a grouped convolution does at once,
-    and in a graph that is being compiled or exported, where its few convolutions are few nodes for any
-    batch size.
+    `gemm` on the CPU: there it was the fastest for every layer of a DCGAN. `phase` elsewhere; with groups,
+    whose many small products a grouped convolution does at once; with dilation, whose zeros `gemm` would
+    multiply by; and in a graph that is being compiled or exported.
     """
-    plain = x.device.type == "cpu" and geometry.groups == 1 and not torch.compiler.is_compiling()
+    dense = geometry.groups == max(geometry.dilation) == 1
+    plain = dense and x.device.type == "cpu" and not torch.compiler.is_compiling()
     return (gemm if plain else phase)(x, weight, geometry)
 
 

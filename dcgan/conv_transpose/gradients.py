@@ -70,10 +70,10 @@ class Derivative(Function):
         given = [role for role in ROLES if role != ctx.wanted]
         values = {role: value.conj() for role, value in zip(given, ctx.saved_tensors, strict=True)}
         values[ctx.wanted] = grad
+        # Nobody differentiates this pass any further? Then without the machinery for it.
+        apply = Derivative.apply if torch.is_grad_enabled() else derivative
         first, second = (
-            Derivative.apply(role, *(values[other] for other in ROLES if other != role), *ctx.how)
-            if needed
-            else None
+            apply(role, *(values[other] for other in ROLES if other != role), *ctx.how) if needed else None
             for role, needed in zip(given, ctx.needs_input_grad[1:3], strict=True)
         )
         return None, first, second, None, None
