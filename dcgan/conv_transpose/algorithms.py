@@ -22,9 +22,8 @@ from dcgan.conv_transpose.convolution import convolve
 
 Pair = tuple[int, int]
 
-# Numbers that `gemm` sums up before it writes them to their place in the output: 2 MB, so that they stay in
-# the cache.
-SUMS_AT_ONCE = 2**19
+# Numbers that `gemm` adds up before they go to the output: 4 MB in float32.
+SUMS_AT_ONCE = 2**20
 
 
 class Geometry(NamedTuple):
@@ -105,40 +104,41 @@ def matrix(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
 def gemm(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     """Matrix products that add up where they land: `scatter` with its arithmetic gathered.
 
-    The full output is cut into places of ``stride * stride`` pixels. A row of the first factor is what meets
-    in a place: the input pixels side by side whose kernels reach it. A column of the second factor is one of
-    the place's pixels. ``stride`` kernel rows make one product, and the multiplication itself adds it to the
-    places where it lands. So nearly all of the time goes into multiplying, by no inserted zero (unless the
-    kernel is dilated), and what is written is the size of the output, not ``K * L`` times that of the input.
-    A few images at a time, so that the sums stay in the cache until they are written to the output.
+    The full output is cut into places of ``stride * stride`` pixels, one row of a matrix each, and the
+    kernel into blocks of that size. An input pixel adds one block to its own place and the others to the
+    places below and beside it. So every block is a matrix product with all pixels at once, which the
+    multiplication itself adds to the rows where it lands. Nearly all of the time goes into multiplying, by
+    no inserted zero unless the kernel is dilated, and nothing larger than the output is written. A few
+    images at a time, so that the sums stay in the cache until they go to the output.
     """
-    (n, _, h, w), groups, outputs = x.shape, geometry.groups, weight.shape[1]
-    c = x.shape[1] // groups
-    tall, wide = map(kernel_span, geometry.kernel_size, geometry.dilation)
-    # A lone pixel meets no other: all of its kernel is one place.
-    sh, sw = (tall if h == 1 else geometry.stride[0]), (wide if w == 1 else geometry.stride[1])
-    below, beside = -(-tall // sh), -(-wide // sw)  # places that a kernel reaches
-    height, width = h + below - 1, w + beside - 1
-    kernel = F.pad(_dilated(weight, geometry), (0, beside * sw - wide))
-    kernel = kernel.reshape(groups, c, outputs, tall, beside, sw).permute(0, 4, 1, 3, 5, 2)
-    tables = [kernel[:, :, :, i : i + sh].reshape(groups, beside * c, -1) for i in range(0, tall, sh)]
+    if geometry.groups > 1:
+        parts, single = (
+            (x.chunk(geometry.groups, 1), weight.chunk(geometry.groups)),
+            geometry._replace(groups=1),
+        )
+        return torch.cat([gemm(one, part, single) for one, part in zip(*parts, strict=True)], 1)
+    (n, c, h, w), outputs = x.shape, weight.shape[1]
+    (tall, wide), (sh, sw) = map(kernel_span, geometry.kernel_size, geometry.dilation), geometry.stride
+    # A lone pixel meets no other: all of its kernel is one block.
+    sh, sw = tall if h == 1 else sh, wide if w == 1 else sw
+    down, across = -(-tall // sh), -(-wide // sw)
+    kernel = F.pad(_dilated(weight, geometry), (0, across * sw - wide, 0, down * sh - tall))
+    kernel = kernel.reshape(c, outputs, down, sh, across, sw).permute(2, 4, 0, 3, 5, 1)
+    blocks = kernel.reshape(down, across, c, sh * sw * outputs)
 
     like = _like_products(x, weight)
-    output = like.new_empty(n, *geometry.output_size, groups * outputs).permute(0, 3, 1, 2)
-    starts, m = _parts(n, height * sh * width * sw * groups * outputs)
-    neighbours = x.new_zeros(groups, h, m, width, beside, c)
-    sums = like.new_empty(groups, height * m * width, sh * sw * outputs)
+    output = like.new_empty(n, *geometry.output_size, outputs).permute(0, 3, 1, 2)
+    starts, m = _parts(n, (h + down - 1) * (w + across - 1) * sh * sw * outputs)
+    sums = like.new_empty(h + down - 1, w + across - 1, m, sh * sw * outputs)
     for start in starts:
-        images = x[start : start + m].permute(2, 0, 3, 1).reshape(h, m, w, groups, c).permute(3, 0, 1, 2, 4)
-        for place in range(beside):
-            neighbours[:, :, :, place : place + w, place] = images
-        rows = neighbours.view(groups, h * m * width, beside * c)
-        sums.zero_()
-        for place, table in enumerate(tables):
-            below_here = slice(place * m * width, (place + h) * m * width)
-            sums[:, below_here, : table.shape[2]].baddbmm_(rows, table)
-        pixels = sums.view(groups, height, m, width, sh, sw, outputs).permute(2, 1, 4, 3, 5, 0, 6)
-        image = pixels.reshape(m, height * sh, width * sw, groups * outputs).permute(0, 3, 1, 2)
+        pixels = x[start : start + m].permute(2, 3, 0, 1).reshape(h, w * m, c)
+        sums[h:].zero_()  # the first block covers the others
+        sums[:h, w:].zero_()
+        for i, j in itertools.product(range(down), range(across)):
+            places = sums[i : i + h, j : j + w].view(h, w * m, -1)
+            places.baddbmm_(pixels, blocks[i, j].expand(h, -1, -1), beta=min(i + j, 1))
+        image = sums.view(*sums.shape[:3], sh, sw, outputs).permute(2, 0, 3, 1, 4, 5)
+        image = image.reshape(m, sums.shape[0] * sh, sums.shape[1] * sw, outputs).permute(0, 3, 1, 2)
         output[start : start + m] = _window(image, geometry)
     return output
 
