@@ -19,7 +19,7 @@ Pair = tuple[int, int]
 # patch to an image; by a tenth to a fifth for maps of up to 4 x 4 with millions of weights, not for fewer.
 SMALL_MAP, MANY_WEIGHTS = 16, 2**20
 # Numbers in one matrix of patches; a larger one costs memory and gains little.
-PATCHES_AT_ONCE = 2**21
+PATCHES_AT_ONCE = 2**20
 
 
 def convolve(
