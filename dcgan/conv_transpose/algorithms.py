@@ -71,7 +71,7 @@ def scatter(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
         tap = weight[..., i, j].transpose(1, 2) @ x  # (N, G, o, H * W)
         rows = slice(i * dh, i * dh + (h - 1) * sh + 1, sh)
         columns = slice(j * dw, j * dw + (w - 1) * sw + 1, sw)
-        full[:, :, rows, columns] += tap.reshape(n, full.shape[1], h, w)
+        _part(full, rows, columns).add_(tap.reshape(n, full.shape[1], h, w))
     return _window(full, geometry)
 
 
@@ -85,7 +85,7 @@ def zero_insert(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     (sh, sw), (dh, dw) = geometry.stride, geometry.dilation
     x = x.reshape(n, c, h, 1, w, 1)
     x = F.pad(x, (0, inserted_zeros(sw), 0, 0, 0, inserted_zeros(sh)))  # (N, C, H, sh, W, sw)
-    x = x.reshape(n, c, h * sh, w * sw)[:, :, : (h - 1) * sh + 1, : (w - 1) * sw + 1]
+    x = _part(x.reshape(n, c, h * sh, w * sw), slice((h - 1) * sh + 1), slice((w - 1) * sw + 1))
     top = transpose_padding(k, geometry.padding[0], dh)
     left = transpose_padding(l, geometry.padding[1], dw)
     bottom = geometry.output_size[0] - 1 + kernel_span(k, dh) - x.shape[2] - top
@@ -140,11 +140,11 @@ def gemm(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     sums = like.new_empty(height, width, m, sh * sw * outputs)
     for start in starts:
         for place in range(side_by_side):
-            pixels[:, place : place + w, :, place] = x[start : start + m].permute(2, 3, 0, 1)
+            pixels[:, place : place + w, :, place] = x.narrow(0, start, m).permute(2, 3, 0, 1)
         sums[h:].zero_()  # the first product covers the others
         sums[:h, taken:].zero_()
         for i, j in itertools.product(range(down), range(across // side_by_side)):
-            places = sums[i : i + h, j : j + taken].view(h, taken * m, -1)
+            places = sums.narrow(0, i, h).narrow(1, j, taken).view(h, taken * m, -1)
             rows = pixels.view(h, taken * m, -1)
             places.baddbmm_(rows, blocks[i, j].expand(h, -1, -1), beta=min(i + j, 1))
         image = sums.view(height, width, m, sh, sw, outputs).permute(2, 0, 3, 1, 4, 5)
@@ -165,7 +165,7 @@ def phase(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     axes = zip(*geometry[:5], geometry.output_size, strict=True)
     for vertical, horizontal in itertools.product(*(list(_phases(*axis)) for axis in axes)):
         part = F.pad(x, (*horizontal.border, *vertical.border))
-        kernel = _flipped(weight[:, :, vertical.taps, horizontal.taps], geometry.groups)
+        kernel = _flipped(_part(weight, vertical.taps, horizontal.taps), geometry.groups)
         dilation = (vertical.dilation, horizontal.dilation)
         output[:, :, vertical.pixels, horizontal.pixels] = convolve(
             part, kernel, dilation=dilation, groups=geometry.groups
@@ -210,6 +210,11 @@ def convolution_matrix(weight: Tensor, geometry: Geometry) -> Tensor:
 def _like_products(x: Tensor, weight: Tensor) -> Tensor:
     """A tensor to make others like, to put products into: under PyTorch's older vmap, a batch if a factor is."""
     return x.new_zeros(()) * weight.new_zeros(())
+
+
+def _part(x: Tensor, rows: slice, columns: slice) -> Tensor:
+    """``x[:, :, rows, columns]``; where that is all of ``x`` it would be an alias, unknown to the older vmap."""
+    return x[None, :, :, rows, columns][0]
 
 
 def _parts(n: int, numbers: int) -> tuple[Sequence[int], int]:
@@ -278,7 +283,7 @@ def _phases(
 def _window(full: Tensor, geometry: Geometry) -> Tensor:
     """What is wanted of the full output: cropped, and extended by zeros where it is too short."""
     (top, left), (y, x) = geometry.padding, geometry.output_size
-    window = full[:, :, max(0, top) : top + y, max(0, left) : left + x]
+    window = _part(full, slice(max(0, top), top + y), slice(max(0, left), left + x))
     if tuple(window.shape[2:]) == geometry.output_size:
         return window
     height, width = window.shape[2:]

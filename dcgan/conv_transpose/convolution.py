@@ -71,7 +71,7 @@ def correlate(
     rows = y.permute(0, 2, 3, 1).reshape(-1, groups, outputs // groups).permute(1, 2, 0)  # (G, j, N * H * W)
     total, done = None, 0
     for patches in _patches(x, kernel_size, stride, padding, dilation, groups, channels_last=last):
-        part = rows[:, :, done : done + patches.shape[1]]
+        part = rows.narrow(2, done, patches.shape[1])
         total = part @ patches if total is None else total.baddbmm_(part, patches)
         done += patches.shape[1]
     assert total is not None
@@ -95,8 +95,8 @@ def is_channels_last(x: Tensor) -> bool:
 
 
 def _by_patches(x: Tensor, positions: int, weights: int, groups: int) -> bool:
-    if not (x.is_floating_point() or x.is_complex()):
-        return True  # PyTorch has no convolution of integers
+    if not x.is_floating_point():
+        return True  # PyTorch has no convolution of integers and no gradient of one of complex numbers
     if x.device.type != "cpu" or groups > 1 or torch.compiler.is_compiling():
         return False
     return positions == 1 or (positions <= SMALL_MAP and weights >= MANY_WEIGHTS)

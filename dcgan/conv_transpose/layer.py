@@ -39,9 +39,17 @@ class ConvTranspose2d(torch.nn.ConvTranspose2d):
         algorithm: str = "auto",
         **kwargs: Any,
     ) -> None:
-        usual = 0 if _beyond_pytorch(padding) else padding
+        named = isinstance(padding, str)
+        uneven = not isinstance(padding, str | int) and any(isinstance(side, Sequence) for side in padding)
+        # What PyTorch's constructor would take apart is kept from it.
+        usual: Any = 0 if named or uneven else padding
         super().__init__(in_channels, out_channels, kernel_size, stride, usual, *args, **kwargs)  # type: ignore[arg-type]
-        _choose(self, padding, algorithm)
+        algorithm_named(algorithm)  # an unknown name is an error here, not in the first forward pass
+        self.algorithm = algorithm
+        if isinstance(padding, str):
+            check_named(padding)
+        if named or uneven:
+            self.padding = padding  # type: ignore[assignment]
 
     def forward(self, input: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
         """``(N, C, H, W)`` or ``(C, H, W)`` in, the same with ``O`` channels and the output's size out.
@@ -77,47 +85,19 @@ class ConvTranspose2d(torch.nn.ConvTranspose2d):
         return str(super().extra_repr()) + chosen  # type: ignore[no-untyped-call]
 
 
-class LazyConvTranspose2d(torch.nn.LazyConvTranspose2d):
+class LazyConvTranspose2d(torch.nn.LazyConvTranspose2d, ConvTranspose2d):  # type: ignore[misc]
     """A `ConvTranspose2d` that takes ``in_channels`` from its first input, as PyTorch's lazy layer does.
 
+    Both are its base, so that already the first forward pass is ours.
+
     Args:
-        out_channels: ``O``.
-        kernel_size: ``(K, L)`` or one number for both, like all sizes.
-        stride: see `conv_transpose2d`.
-        padding: as that of `ConvTranspose2d`.
-        *args, **kwargs: the others of `torch.nn.LazyConvTranspose2d`, in its order.
+        *args, **kwargs: those of `ConvTranspose2d` without ``in_channels``.
         algorithm: how to compute it.
     """
 
     cls_to_become = ConvTranspose2d
 
-    def __init__(
-        self,
-        out_channels: int,
-        kernel_size: int | Sequence[int],
-        stride: int | Sequence[int] = 1,
-        padding: Padding = 0,
-        *args: Any,
-        algorithm: str = "auto",
-        **kwargs: Any,
-    ) -> None:
-        usual = 0 if _beyond_pytorch(padding) else padding
-        super().__init__(out_channels, kernel_size, stride, usual, *args, **kwargs)  # type: ignore[arg-type]
-        _choose(self, padding, algorithm)
-
-
-def _beyond_pytorch(padding: Padding) -> bool:
-    """Whether a padding is one that PyTorch's constructor would take apart."""
-    return isinstance(padding, str) or (
-        isinstance(padding, Sequence) and any(isinstance(side, Sequence) for side in padding)
-    )
-
-
-def _choose(layer: Any, padding: Any, algorithm: str) -> None:
-    """What these layers have beyond PyTorch's; an unknown name is an error here, not in the first forward."""
-    algorithm_named(algorithm)
-    layer.algorithm = algorithm
-    if isinstance(padding, str):
-        check_named(padding)
-    if _beyond_pytorch(padding):
-        layer.padding = padding if isinstance(padding, str) else tuple(map(tuple, padding))
+    def __init__(self, *args: Any, algorithm: str = "auto", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        algorithm_named(algorithm)
+        self.algorithm = algorithm

@@ -1,0 +1,254 @@
+"""How fast the from-scratch layer is beside PyTorch's, measured so that a noisy machine says the same twice.
+
+The candidates take turns in one process, and what counts is the median of the ratios within a turn: what
+slows the machine down for a while slows down both.
+"""
+
+import ctypes
+import math
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from dcgan.config import ModelConfig
+from dcgan.conv_transpose import ALGORITHMS, ConvTranspose2d
+from dcgan.networks import Generator
+
+BATCH = 64
+# Numbers in the sparse matrix beyond which `matrix` takes minutes and gigabytes.
+LARGEST_MATRIX = 2**22
+BUILT_IN = ("built-in", "built-in, channels_last")
+
+
+class Case(NamedTuple):
+    """A layer of a generator and the shape of what it gets."""
+
+    name: str
+    layer: nn.ConvTranspose2d
+    input_shape: tuple[int, ...]
+
+    @property
+    def products(self) -> int:
+        """Multiplications of one forward pass: every input pixel with every weight that it meets."""
+        return self.input_shape[0] * math.prod(self.input_shape[2:]) * self.layer.weight.numel()
+
+
+class Result(NamedTuple):
+    """One candidate's forward pass, or forward and backward pass."""
+
+    seconds: float  # median
+    ratio: float  # median ratio to the faster built-in, of the same turns
+
+
+class Row(NamedTuple):
+    """What was measured of one candidate on one layer."""
+
+    case: Case
+    candidate: str
+    forward: Result
+    both: Result
+    peak: int | None  # bytes beyond what was there before, forward and backward
+
+    @property
+    def gflops(self) -> float:
+        """Useful operations per second, forward and backward, in 10^9: a product and a sum are two."""
+        return 6 * self.case.products / self.both.seconds / 1e9
+
+
+def cases(size: int) -> list[Case]:
+    """The transposed convolutions of a generator: pytorch/examples' for 64 pixels, ours for others."""
+    if size == 64:
+        widths = (100, 512, 256, 128, 64, 3)
+        layers = [nn.ConvTranspose2d(100, 512, 4, 1, 0, bias=False)]
+        layers += [nn.ConvTranspose2d(i, o, 4, 2, 1, bias=False) for i, o in pairwise(widths[1:])]
+        network: nn.Module = nn.Sequential(*layers)
+        inputs: tuple[Tensor, ...] = (torch.randn(BATCH, 100, 1, 1),)
+    else:
+        network = Generator(ModelConfig(), (size, size), 1 if size == 28 else 3, 10)
+        inputs = (torch.randn(BATCH, ModelConfig().latent_dim), torch.zeros(BATCH, dtype=torch.int64))
+    found: list[Case] = []
+
+    def note(layer: nn.Module, given: tuple[Tensor, ...], _: object) -> None:
+        assert isinstance(layer, nn.ConvTranspose2d)
+        (_, _, h, w), (k, _) = given[0].shape, layer.kernel_size
+        name = f"{size} px: {layer.in_channels}-{layer.out_channels} at {h} x {w}, k{k} s{layer.stride[0]}"
+        found.append(Case(name, layer, tuple(given[0].shape)))
+
+    for module in network.modules():
+        if isinstance(module, nn.ConvTranspose2d):
+            module.register_forward_hook(note)
+    with torch.no_grad():
+        network(*inputs)
+    return found
+
+
+def measure(case: Case, algorithms: list[str], device: torch.device, seconds: float) -> Iterator[Row]:
+    """All candidates on one layer, in turns.
+
+    Args:
+        case: the layer.
+        algorithms: which of ours; ``"auto"`` is measured in both memory formats.
+        device: where.
+        seconds: how long to go on, for the forward pass and again for both passes; at least 5 turns.
+    """
+    forward, both = {}, {}
+    for name, layer, memory_format in _candidates(case, algorithms):
+        layer.to(device).to(memory_format=memory_format)
+        x = torch.randn(case.input_shape, device=device).to(memory_format=memory_format).requires_grad_()
+        gradient = torch.randn_like(layer(x))
+        forward[name], both[name] = _passes(layer, x, gradient)
+    results = [_ratios(in_turns(passes, device, seconds)) for passes in (forward, both)]
+    for name, function in both.items():
+        yield Row(case, name, results[0][name], results[1][name], peak_memory(function, device))
+
+
+def in_turns(
+    functions: dict[str, Callable[[], object]], device: torch.device, seconds: float
+) -> dict[str, list[float]]:
+    """Wall times of the functions, called one after the other again and again, in seconds."""
+    times: dict[str, list[float]] = {name: [] for name in functions}
+    for function in functions.values():  # what is set up on the first call
+        function()
+    start = time.perf_counter()
+    while time.perf_counter() - start < seconds or len(times[next(iter(times))]) < 5:
+        for name, function in functions.items():
+            _wait(device)
+            before = time.perf_counter()
+            function()
+            _wait(device)
+            times[name].append(time.perf_counter() - before)
+    return times
+
+
+def peak_memory(function: Callable[[], object], device: torch.device) -> int | None:
+    """Most bytes that a call held beyond what was there before; None where the system does not tell."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        function()
+        return torch.cuda.max_memory_allocated(device) - before
+    clear = Path("/proc/self/clear_refs")
+    if device.type != "cpu" or not clear.exists():
+        return None
+    ctypes.CDLL(None).malloc_trim(0)  # memory that is free but was not given back would hide the peak
+    clear.write_text("5")  # Linux: forget the highest resident size
+    before = _status("VmRSS")
+    function()
+    return _status("VmHWM") - before
+
+
+def geometric_mean(values: list[float]) -> float:
+    """The mean of ratios."""
+    return math.exp(statistics.mean(map(math.log, values)))
+
+
+def product_rate(device: torch.device, size: int = 2048) -> float:
+    """GFLOP/s of a plain float32 matrix product: what the machine can do."""
+    a = torch.randn(size, size, device=device)
+    times = in_turns({"product": lambda: a @ a}, device, 2.0)["product"]
+    return 2 * size**3 / statistics.median(times) / 1e9
+
+
+def machine(device: torch.device) -> str:
+    """The machine in a line."""
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+    else:
+        info = Path("/proc/cpuinfo")
+        lines = info.read_text().splitlines() if info.exists() else []
+        name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "")
+        name = f"{name or platform.processor()}, {torch.get_num_threads()} threads, "
+        name += torch.backends.cpu.get_cpu_capability()
+    return f"{name}, torch {torch.__version__}"
+
+
+def _candidates(
+    case: Case, algorithms: list[str]
+) -> Iterator[tuple[str, nn.ConvTranspose2d, torch.memory_format]]:
+    theirs = case.layer
+    how = (theirs.kernel_size, theirs.stride, theirs.padding, theirs.output_padding)
+    arguments = (theirs.in_channels, theirs.out_channels, *how)
+    for name, memory_format in zip(BUILT_IN, (torch.contiguous_format, torch.channels_last), strict=True):
+        yield name, nn.ConvTranspose2d(*arguments, bias=False), memory_format  # type: ignore[arg-type]
+    for algorithm in algorithms:
+        if algorithm == "matrix" and case.products // case.input_shape[0] > LARGEST_MATRIX:
+            continue
+        ours = ConvTranspose2d(*arguments, bias=False, algorithm=algorithm)
+        if algorithm == "auto":
+            yield "auto", ours, torch.contiguous_format
+            ours = ConvTranspose2d(*arguments, bias=False)
+        yield f"{algorithm}, channels_last", ours, torch.channels_last
+
+
+def _passes(
+    layer: nn.ConvTranspose2d, x: Tensor, gradient: Tensor
+) -> tuple[Callable[[], object], Callable[[], object]]:
+    return lambda: layer(x), lambda: torch.autograd.grad(layer(x), (x, layer.weight), gradient)
+
+
+def _ratios(times: dict[str, list[float]]) -> dict[str, Result]:
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    reference = times[min(BUILT_IN, key=lambda name: medians[name])]
+    return {
+        name: Result(medians[name], statistics.median(a / b for a, b in zip(values, reference, strict=True)))
+        for name, values in times.items()
+    }
+
+
+def _status(field: str) -> int:
+    """A number of this process's, in bytes."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) * 1024
+    raise KeyError(field)
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def table(rows: list[Row]) -> str:
+    """The rows as a Markdown table."""
+    lines = [
+        "| layer | candidate | forward ms | ratio | forward + backward ms | ratio | GFLOP/s | peak MB |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for row in rows:
+        peak = "" if row.peak is None else f"{row.peak / 1e6:.0f}"
+        forward, both = (f"{r.seconds * 1e3:.2f} | {r.ratio:.2f}" for r in (row.forward, row.both))
+        lines.append(
+            f"| {row.case.name} | {row.candidate} | {forward} | {both} | {row.gflops:.0f} | {peak} |"
+        )
+    return "\n".join(lines)
+
+
+def summary(rows: list[Row]) -> str:
+    """How each candidate fares over all layers that it was measured on, in a Markdown table."""
+    lines = [
+        "| candidate | layers | forward + backward, geometric mean | best | worst | most memory |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    peaks = {row.case.name: row.peak for row in rows if row.candidate == BUILT_IN[0]}
+    for candidate in dict.fromkeys(row.candidate for row in rows):
+        mine = [row for row in rows if row.candidate == candidate]
+        ratios = [row.both.ratio for row in mine]
+        memory = [row.peak / peaks[row.case.name] for row in mine if row.peak and peaks[row.case.name]]  # type: ignore[operator]
+        most = f"{max(memory):.2f}" if memory else ""
+        mean = geometric_mean(ratios)
+        lines.append(
+            f"| {candidate} | {len(mine)} | {mean:.2f} | {min(ratios):.2f} | {max(ratios):.2f} | {most} |"
+        )
+    return "\n".join(lines)
+
+
+def known_algorithms() -> list[str]:
+    """``auto`` and all others."""
+    return ["auto", *ALGORITHMS]

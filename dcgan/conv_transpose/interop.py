@@ -1,0 +1,169 @@
+"""Transposed convolutions of TensorFlow, Keras, JAX and ONNX, translated.
+
+They all crop the same full output, ``(size - 1) * stride + dilation * (kernel - 1) + 1`` long, and differ in
+what they crop and in how they lay out the weight. The functions ``*_crop`` give, for one axis, the pair
+``(before, after)`` that `conv_transpose2d` takes as ``padding=(pair of the height, pair of the width)``; a
+negative number extends the output by zeros. PyTorch's own pair is ``(padding, padding - output_padding)``, so
+an uneven crop whose larger half is at the end cannot be said with it: ports of *same* layers with kernel 3 or
+5 and stride 2 are shifted by a pixel without anybody noticing.
+
+Sources: each framework's documentation and, where that is silent, its results.
+"""
+
+from torch import Tensor
+
+from dcgan.conv_transpose.arithmetic import conv_transpose_output_size, kernel_span, same_crop
+
+Pair = tuple[int, int]
+
+
+def tensorflow_crop(
+    size: int, kernel_size: int, stride: int, padding: str, output_size: int | None = None, dilation: int = 1
+) -> Pair:
+    """`tf.nn.conv2d_transpose`.
+
+    Args:
+        size: input size along the axis.
+        kernel_size: taps.
+        stride: ``strides`` along the axis.
+        padding: ``"SAME"`` or ``"VALID"``, in any case.
+        output_size: the axis's entry of ``output_shape``; the default is the largest for *same* and the
+            whole full output for *valid*.
+        dilation: step between the taps.
+
+    Raises:
+        ValueError: if the forward convolution would not map ``output_size`` to ``size``, or for another
+            padding.
+    """
+    if _named(padding) == "same":
+        return same_crop(size, kernel_size, stride, dilation, output_size)
+    full = conv_transpose_output_size(size, kernel_size, stride, 0, 0, dilation)
+    output_size = full if output_size is None else output_size
+    if not full <= output_size < full + stride:
+        raise ValueError(
+            f"no valid convolution of kernel_size={kernel_size}, stride={stride} turns size {output_size} "
+            f"into {size}; output_size can be {full} to {full + stride - 1}"
+        )
+    return 0, full - output_size
+
+
+def keras_crop(
+    size: int,
+    kernel_size: int,
+    stride: int,
+    padding: str = "valid",
+    output_padding: int | None = None,
+    dilation: int = 1,
+) -> Pair:
+    """`keras.layers.Conv2DTranspose`.
+
+    Args:
+        size: input size along the axis.
+        kernel_size: taps.
+        stride: ``strides`` along the axis.
+        padding: ``"same"`` or ``"valid"``.
+        output_padding: as in Keras, where None is not 0 but the most that ``stride`` times the size takes.
+        dilation: ``dilation_rate``.
+
+    Raises:
+        ValueError: for another padding.
+    """
+    span = kernel_span(kernel_size, dilation)
+    if _named(padding) == "valid":
+        return 0, span - max(span, stride) if output_padding is None else -output_padding
+    if output_padding is None:
+        return same_crop(size, kernel_size, stride, dilation)
+    full = conv_transpose_output_size(size, kernel_size, stride, 0, 0, dilation)
+    wanted = (size - 1) * stride + span % 2 + output_padding
+    before = max(full - wanted, 0) // 2
+    return before, full - wanted - before
+
+
+def jax_crop(
+    size: int,
+    kernel_size: int,
+    stride: int,
+    padding: str | Pair = "SAME",
+    dilation: int = 1,
+    *,
+    consistent: bool = False,
+) -> Pair:
+    """`jax.lax.conv_transpose` and `flax.linen.ConvTranspose`.
+
+    Args:
+        size: input size along the axis.
+        kernel_size: taps.
+        stride: ``strides`` along the axis.
+        padding: ``"SAME"``, ``"VALID"`` or a pair: the zeros around the input with zeros inserted.
+        dilation: ``rhs_dilation``.
+        consistent: ``use_consistent_padding=True``, with which a pair is the forward convolution's padding.
+
+    Raises:
+        ValueError: for another padding.
+    """
+    if not isinstance(padding, str):
+        last = kernel_span(kernel_size, dilation) - 1
+        return padding if consistent else (last - padding[0], last - padding[1])
+    return keras_crop(size, kernel_size, stride, padding, None, dilation)
+
+
+def onnx_crop(
+    size: int,
+    kernel_size: int,
+    stride: int = 1,
+    pads: Pair = (0, 0),
+    output_padding: int = 0,
+    dilation: int = 1,
+    *,
+    auto_pad: str = "NOTSET",
+    output_size: int | None = None,
+) -> Pair:
+    """ONNX's ``ConvTranspose`` operator.
+
+    Args:
+        size: input size along the axis.
+        kernel_size: taps.
+        stride: the axis's entry of ``strides``, like the others of their lists.
+        pads: before and after.
+        output_padding: further pixels at the end.
+        dilation: step between the taps.
+        auto_pad: ``"NOTSET"``, ``"SAME_UPPER"``, ``"SAME_LOWER"`` or ``"VALID"``.
+        output_size: the axis's entry of ``output_shape``, which replaces ``pads``.
+
+    Raises:
+        ValueError: for another ``auto_pad``.
+    """
+    if auto_pad not in ("NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID"):
+        raise ValueError(f"auto_pad={auto_pad!r} is unknown; choose NOTSET, SAME_UPPER, SAME_LOWER or VALID")
+    full = conv_transpose_output_size(size, kernel_size, stride, 0, 0, dilation)
+    if output_size is None and auto_pad.startswith("SAME"):
+        output_size = size * stride
+    if output_size is None:
+        before, after = pads if auto_pad == "NOTSET" else (0, 0)
+        return before, after - output_padding
+    total = full + output_padding - output_size
+    # Python's division rounds down, as the operator's tests want it for a negative total, too.
+    before = total // 2 if auto_pad == "SAME_UPPER" else total - total // 2
+    return before, full - output_size - before
+
+
+def keras_weight(kernel: Tensor) -> Tensor:
+    """A kernel of TensorFlow or Keras ``(K, L, O, C)`` as ``(C, O, K, L)``."""
+    return kernel.permute(3, 2, 0, 1)
+
+
+def jax_weight(kernel: Tensor, *, transpose_kernel: bool = False) -> Tensor:
+    """A kernel of JAX or Flax as ``(C, O, K, L)``.
+
+    Args:
+        kernel: ``(K, L, C, O)``, or ``(K, L, O, C)`` with ``transpose_kernel``.
+        transpose_kernel: the argument of that name. Without it JAX correlates the dilated input with the
+            kernel as it is, so that the weight of the transposed convolution is its mirror image.
+    """
+    return kernel.permute(3, 2, 0, 1) if transpose_kernel else kernel.permute(2, 3, 0, 1).flip(2, 3)
+
+
+def _named(padding: str) -> str:
+    if padding.lower() not in ("same", "valid"):
+        raise ValueError(f"padding={padding!r} is unknown; choose same or valid")
+    return padding.lower()
