@@ -1,6 +1,6 @@
 """`conv_transpose2d`: the arguments checked, the algorithm chosen, the bias added."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -186,7 +186,7 @@ def _as_autocast_has_it(tensor: Tensor) -> Tensor:
 
 
 def _pair(name: str, value: Any) -> Pair:
-    values = (value,) * 2 if isinstance(value, int) else tuple(value)
+    values = tuple(value) if isinstance(value, Iterable) else (value,)
     if len(values) == 1:
         values *= 2
     if not all(isinstance(v, int) for v in values):

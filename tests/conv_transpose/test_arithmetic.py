@@ -67,3 +67,28 @@ def test_output_padding_picks_one_of_them():
     assert arithmetic.output_padding_for(29, 14, kernel_size=4, stride=2, padding=1) == 1
     with pytest.raises(ValueError, match=r"no output_padding turns size 3 into 7.*5 to 6"):
         arithmetic.output_padding_for(7, 3, kernel_size=3, stride=2, padding=1)
+
+
+def test_valid_same_and_full_padding_of_a_convolution():
+    assert arithmetic.same_padding(5, 3) == (1, 1)
+    assert arithmetic.same_padding(5, 4) == (1, 2)  # an even kernel: the odd pixel at the end
+    assert arithmetic.same_padding(6, 3, stride=2) == (0, 1)
+    assert arithmetic.same_padding(5, 3, stride=2) == (1, 1)
+    assert arithmetic.same_padding(5, 1, stride=3) == (0, 0)
+    assert arithmetic.full_padding(3) == 2
+    assert arithmetic.full_padding(3, dilation=2) == 4
+    for size in range(1, 12):
+        for kernel_size in range(1, 6):
+            for stride in (1, 2, 3):
+                before, after = arithmetic.same_padding(size, kernel_size, stride)
+                padded = size + before + after
+                if padded >= kernel_size:
+                    assert arithmetic.conv_output_size(padded, kernel_size, stride) == -(-size // stride)
+
+
+def test_the_crop_of_a_same_layer_is_the_padding_of_the_convolution_it_mirrors():
+    assert arithmetic.same_crop(3, 3, 2) == (0, 1)  # 7 pixels, 6 wanted
+    assert arithmetic.same_crop(3, 3, 2, output_size=5) == (1, 1)
+    assert arithmetic.same_crop(3, 1, 3) == (0, -2)  # 7 pixels, 9 wanted: two are added
+    with pytest.raises(ValueError, match="turns size 7 into 3; output_size can be 5 to 6"):
+        arithmetic.same_crop(3, 3, 2, output_size=7)

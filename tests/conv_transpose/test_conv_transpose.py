@@ -1,4 +1,4 @@
-"""The layer and the function: by hand, then against PyTorch's, then their gradients."""
+"""The layer and the function: numbers by hand, sizes, what goes in and what is refused."""
 
 import copy
 import itertools
@@ -6,10 +6,10 @@ import itertools
 import pytest
 import torch
 import torch.nn.functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from dcgan.conv_transpose import ALGORITHMS, ConvTranspose2d, conv_transpose2d
-from dcgan.conv_transpose.arithmetic import conv_output_size, output_padding_for
+from dcgan.conv_transpose.algorithms import Geometry, convolution_matrix
+from dcgan.conv_transpose.arithmetic import conv_output_size, output_padding_for, same_padding
 
 algorithms = pytest.mark.parametrize("algorithm", ["auto", *ALGORITHMS])
 
@@ -110,59 +110,6 @@ def test_shapes_are_those_of_the_built_in_layer(size):
     assert compared > 150
 
 
-@algorithms
-def test_values_and_gradients_are_those_of_the_built_in_layer_in_float64(algorithm):
-    torch.manual_seed(0)
-    for geometry in GEOMETRIES[::3]:
-        ours = ConvTranspose2d(4, 6, **geometry, algorithm=algorithm, dtype=torch.float64)
-        theirs = torch.nn.ConvTranspose2d(4, 6, **geometry, dtype=torch.float64)
-        theirs.load_state_dict(ours.state_dict())
-        results = []
-        for layer in (ours, theirs):
-            x = torch.linspace(-1, 1, 2 * 4 * 5 * 6, dtype=torch.float64).view(2, 4, 5, 6).requires_grad_()
-            y = layer(x)
-            (y * torch.arange(y.numel(), dtype=torch.float64).view_as(y).cos()).sum().backward()
-            results.append((y, x.grad, layer.weight.grad, layer.bias.grad))
-        for mine, reference in zip(*results, strict=True):
-            torch.testing.assert_close(mine, reference, rtol=1e-12, atol=1e-12)
-
-
-@algorithms
-def test_gradcheck(algorithm):
-    torch.manual_seed(0)
-    x, weight, bias = (
-        torch.randn(*shape, dtype=torch.float64, requires_grad=True)
-        for shape in ((2, 2, 3, 2), (2, 2, 3, 4), (2,))
-    )
-
-    def function(*tensors):
-        return conv_transpose2d(
-            *tensors, stride=(2, 3), padding=(1, 0), output_padding=(1, 2), algorithm=algorithm
-        )
-
-    assert torch.autograd.gradcheck(function, (x, weight, bias))
-    assert torch.autograd.gradgradcheck(function, (x, weight, bias))
-
-
-@algorithms
-def test_output_padding_may_reach_the_stride_where_the_dilation_is_larger(algorithm):
-    x, weight = torch.randn(1, 2, 4, 4, dtype=torch.float64), torch.randn(2, 3, 3, 3, dtype=torch.float64)
-    x.requires_grad_()
-    weight.requires_grad_()
-    how = {"stride": 2, "output_padding": 2, "dilation": 3}
-    ours, theirs = (
-        conv_transpose2d(x, weight, algorithm=algorithm, **how),
-        F.conv_transpose2d(x, weight, **how),
-    )
-    torch.testing.assert_close(ours, theirs)
-    for mine, reference in zip(
-        torch.autograd.grad(ours.square().sum(), (x, weight)),
-        torch.autograd.grad(theirs.square().sum(), (x, weight)),
-        strict=True,
-    ):
-        torch.testing.assert_close(mine, reference)
-
-
 def test_output_padding_undoes_the_floor_of_the_discriminators_convolution():
     for size, kernel_size in itertools.product(range(8, 40), (2, 3, 4, 5, 6)):
         padding = (kernel_size - 1) // 2
@@ -212,53 +159,6 @@ def test_the_layer_shows_its_algorithm_only_where_one_was_chosen():
     assert copy.deepcopy(ConvTranspose2d(*arguments, algorithm="scatter")).algorithm == "scatter"
 
 
-@algorithms
-def test_an_empty_batch_has_zero_gradients(algorithm):
-    layer = ConvTranspose2d(4, 6, 3, 2, 1, groups=2, algorithm=algorithm)
-    x = torch.randn(0, 4, 4, 4, requires_grad=True)
-    output = layer(x)
-    assert output.shape == (0, 6, 7, 7)
-    output.sum().backward()
-    assert x.grad.shape == x.shape
-    assert not layer.weight.grad.any()
-    assert not layer.bias.grad.any()
-
-
-class TransposedConvolutions(TorchDispatchMode):
-    """Counts what reaches PyTorch's operators."""
-
-    def __init__(self):
-        super().__init__()
-        self.transposed, self.operators = 0, set()
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        self.operators.add(function.overloadpacket)
-        name = str(function)
-        position = {"aten.convolution.": 6, "aten.convolution_backward.": 7}
-        for prefix, index in position.items():
-            if name.startswith(prefix) and args[index]:
-                self.transposed += 1
-        self.transposed += "transpose2d" in name
-        return function(*args, **(kwargs or {}))
-
-
-def forward_backward_and_again(layer):
-    x = torch.randn(2, 2, 4, 4, requires_grad=True)
-    with TransposedConvolutions() as seen:
-        first = torch.autograd.grad(layer(x).square().sum(), (x, layer.weight), create_graph=True)
-        torch.autograd.grad(sum(g.square().sum() for g in first), (x, layer.weight))
-    return seen
-
-
-@algorithms
-def test_no_transposed_convolution_of_the_framework_is_reached(algorithm):
-    seen = forward_backward_and_again(ConvTranspose2d(2, 3, 4, 2, 1, algorithm=algorithm))
-    assert seen.operators
-    assert seen.transposed == 0
-    # The same watch does see the built-in layer.
-    assert forward_backward_and_again(torch.nn.ConvTranspose2d(2, 3, 4, 2, 1)).transposed > 0
-
-
 X, W = torch.zeros(1, 2, 4, 4), torch.zeros(2, 3, 3, 3)
 
 
@@ -295,3 +195,113 @@ def test_an_unknown_algorithm_is_an_error_at_construction():
         ConvTranspose2d(1, 1, 3, algorithm="fast")
     with pytest.raises(ValueError, match="algorithm='fast'"):
         conv_transpose2d(X, W, algorithm="fast")
+
+
+@algorithms
+@pytest.mark.parametrize(
+    ("padding", "expected"),
+    [
+        # A row of two pixels, kernel (1, 10, 100), stride 2: the full output is 1 10 102 20 200.
+        ("valid", [1, 10, 102, 20, 200]),
+        ("same", [1, 10, 102, 20]),  # twice as long as the input; the odd pixel is cropped at the end
+        ("full", [102]),  # F - 1 from either end
+        (((0, 0), (1, 2)), [10, 102]),
+        (((0, 0), (-2, 1)), [0, 0, 1, 10, 102, 20]),
+        (((0, 0), (-1, -2)), [0, 1, 10, 102, 20, 200, 0, 0]),
+    ],
+)
+def test_paddings_beyond_pytorchs(algorithm, padding, expected):
+    x, weight = image([[1, 2]]), image([[1, 10, 100]])
+    stride = (1, 2)
+    output = conv_transpose2d(x, weight, stride=stride, padding=padding, algorithm=algorithm)
+    assert output.tolist() == [[[expected]]]
+    layer = ConvTranspose2d(
+        1, 1, (1, 3), stride, padding, bias=False, dtype=torch.float64, algorithm=algorithm
+    )
+    layer.load_state_dict({"weight": weight})
+    assert layer(x).tolist() == [[[expected]]]
+    x.requires_grad_()
+    assert torch.autograd.gradcheck(lambda one: conv_transpose2d(one, weight, None, stride, padding), (x,))
+
+
+def test_output_size_with_named_and_uneven_paddings():
+    x = torch.randn(1, 1, 3, 3)
+    same = ConvTranspose2d(1, 1, 3, 2, "same")
+    assert "padding=same" in repr(same)
+    assert same(x).shape[2:] == (6, 6)
+    assert same(x, output_size=(5, 6)).shape[2:] == (5, 6)
+    with pytest.raises(ValueError, match="output_size can be 5 to 6"):
+        same(x, output_size=(7, 6))
+    uneven = ConvTranspose2d(1, 1, 3, 2, ((0, 1), (1, 0)))
+    assert uneven(x).shape[2:] == (6, 6)
+    assert uneven(x, output_size=(7, 6)).shape[2:] == (7, 6)
+    assert ConvTranspose2d(1, 1, 3, 2, "valid")(x, output_size=(8, 7)).shape[2:] == (8, 7)
+
+
+def test_a_same_convolution_is_undone_in_size_and_adjoint():
+    x = torch.randn(1, 1, 7, 6, dtype=torch.float64)
+    weight = torch.randn(1, 1, 3, 3, dtype=torch.float64)
+    (top, bottom), (left, right) = (same_padding(size, 3, 2) for size in (7, 6))
+    down = F.conv2d(F.pad(x, (left, right, top, bottom)), weight, stride=2)
+    layer = ConvTranspose2d(1, 1, 3, 2, "same", bias=False, dtype=torch.float64)
+    layer.load_state_dict({"weight": weight})
+    y = torch.randn_like(down)
+    up = layer(y, output_size=x.shape)
+    assert up.shape == x.shape
+    torch.testing.assert_close((down * y).sum(), (up * x).sum())
+
+
+def test_a_bad_padding_is_named():
+    with pytest.raises(ValueError, match="padding='smae' is unknown; choose valid, same, full or numbers"):
+        ConvTranspose2d(1, 1, 3, padding="smae")
+    with pytest.raises(ValueError, match="padding='smae' is unknown"):
+        conv_transpose2d(X, W, padding="smae")
+    with pytest.raises(ValueError, match=r"padding='same' already says .* output_padding=\(1, 1\)"):
+        conv_transpose2d(X, W, stride=2, padding="same", output_padding=1)
+    with pytest.raises(
+        RuntimeError, match=r"\(\(top, bottom\), \(left, right\)\), got padding=\(\(1, 2\), 3\)"
+    ):
+        conv_transpose2d(X, W, padding=((1, 2), 3))
+    with pytest.raises(TypeError, match="padding must be ints"):
+        conv_transpose2d(X, W, padding=1.5)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("how", [{}, {"stride": 2, "padding": 1}, {"stride": (3, 2), "dilation": 2}])
+def test_the_convolution_is_a_sparse_matrix_and_the_transposed_one_its_transpose(groups, how):
+    """The article's dense layer, and the adjoint test <conv(y), x> = <y, conv_transpose(x)>."""
+    sizes = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1)}
+    sizes |= {name: value if isinstance(value, tuple) else (value,) * 2 for name, value in how.items()}
+    y, weight = (
+        torch.randn(4, 7, 6, dtype=torch.float64),
+        torch.randn(2, 4 // groups, 3, 2, dtype=torch.float64),
+    )
+    x = F.conv2d(y, weight, groups=groups, **sizes)
+    geometry = Geometry(tuple(x.shape[1:]), (3, 2), groups=groups, output_size=(7, 6), **sizes)
+    matrix = convolution_matrix(weight, geometry)
+    assert matrix.shape == (x.numel(), y.numel())
+    torch.testing.assert_close((matrix @ y.reshape(-1, 1)).reshape(x.shape), x)
+    other = torch.randn_like(x)
+    extra = [
+        size - least
+        for size, least in zip(
+            (7, 6), conv_transpose2d(other, weight, groups=groups, **sizes).shape[1:], strict=True
+        )
+    ]
+    up = conv_transpose2d(
+        other, weight, None, sizes["stride"], sizes["padding"], extra, groups, sizes["dilation"]
+    )
+    torch.testing.assert_close((matrix.t() @ other.reshape(-1, 1)).reshape(y.shape), up)
+    torch.testing.assert_close((x * other).sum(), (y * up).sum())
+
+
+def test_the_matrix_of_the_article():
+    """4 x 4 pixels to 2 x 2 with a kernel of 3 x 3: four rows, each the kernel in another place."""
+    weight = image([[1, 2, 3], [4, 5, 6], [7, 8, 9]])
+    geometry = Geometry((2, 2), (3, 3), (1, 1), (0, 0), (1, 1), 1, (4, 4))
+    assert convolution_matrix(weight, geometry).to_dense().tolist() == [
+        [1, 2, 3, 0, 4, 5, 6, 0, 7, 8, 9, 0, 0, 0, 0, 0],
+        [0, 1, 2, 3, 0, 4, 5, 6, 0, 7, 8, 9, 0, 0, 0, 0],
+        [0, 0, 0, 0, 1, 2, 3, 0, 4, 5, 6, 0, 7, 8, 9, 0],
+        [0, 0, 0, 0, 0, 1, 2, 3, 0, 4, 5, 6, 0, 7, 8, 9],
+    ]

@@ -1,0 +1,316 @@
+"""What PyTorch does to layers: precisions, memory formats, batching, graphs, and that it is ours throughout."""
+
+import itertools
+from functools import partial
+
+import hypothesis
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import strategies
+from torch._subclasses import FakeTensorMode
+from torch.func import functional_call, grad, hessian, jacfwd, jacrev, jvp, vmap
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from dcgan.conv_transpose import ALGORITHMS, ConvTranspose2d, conv_transpose2d
+from dcgan.conv_transpose.arithmetic import kernel_span
+
+# Of PyTorch about its own decompositions for forward mode.
+pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script.*")
+algorithms = pytest.mark.parametrize("algorithm", ["auto", *ALGORITHMS])
+# A sparse matrix has no place in a graph and no sizes before its numbers.
+in_graphs = pytest.mark.parametrize("algorithm", ["auto", *(name for name in ALGORITHMS if name != "matrix")])
+
+
+@strategies.composite
+def geometries(draw):
+    """Shapes and arguments of a call that PyTorch accepts."""
+
+    def pair(least, most):
+        return draw(strategies.tuples(*[strategies.integers(least, most)] * 2))
+
+    size, kernel_size, stride, dilation = pair(1, 6), pair(1, 5), pair(1, 4), pair(1, 3)
+    padding = pair(0, 6)  # also beyond dilation * (kernel - 1)
+    output_padding = tuple(
+        draw(strategies.integers(0, max(axis) - 1)) for axis in zip(stride, dilation, strict=True)
+    )
+    groups = draw(strategies.integers(1, 3))
+    for i, k, s, p, d, extra in zip(
+        size, kernel_size, stride, padding, dilation, output_padding, strict=True
+    ):
+        hypothesis.assume((i - 1) * s - 2 * p + kernel_span(k, d) + extra >= 1)
+    shapes = (
+        (draw(strategies.integers(1, 3)), groups * draw(strategies.integers(1, 3)), *size),
+        (0, draw(strategies.integers(1, 3)), *kernel_size),
+    )
+    return shapes, {
+        "stride": stride,
+        "padding": padding,
+        "output_padding": output_padding,
+        "groups": groups,
+        "dilation": dilation,
+    }
+
+
+@algorithms
+@hypothesis.settings(max_examples=80, deadline=None, derandomize=True, database=None)
+@hypothesis.given(case=geometries())
+def test_any_geometry_has_the_output_and_the_gradients_of_the_built_in(algorithm, case):
+    (x_shape, (_, *weight_shape)), how = case
+    torch.manual_seed(0)
+    x = torch.randn(x_shape, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(x_shape[1], *weight_shape, dtype=torch.float64, requires_grad=True)
+    bias = torch.randn(weight_shape[0] * how["groups"], dtype=torch.float64, requires_grad=True)
+    results = []
+    for function in (partial(conv_transpose2d, algorithm=algorithm), F.conv_transpose2d):
+        output = function(x, weight, bias, **how)
+        direction = torch.linspace(-1, 1, output.numel(), dtype=torch.float64).view_as(output)
+        results.append([output, *torch.autograd.grad(output, (x, weight, bias), direction)])
+    for ours, theirs in zip(*results, strict=True):
+        assert ours.shape == theirs.shape
+        assert (ours - theirs).norm() <= 1e-12 * theirs.norm()
+
+
+@algorithms
+def test_memory_that_is_not_written_yet_is_not_read(algorithm):
+    torch.use_deterministic_algorithms(True)  # then PyTorch fills new memory with NaN
+    try:
+        for k, s, p, op in ((3, 1, 0, 0), (2, 3, 0, 2), (4, 2, 1, 1), (5, 2, 2, 1)):
+            for size in ((1, 1), (1, 3), (5, 14)):
+                x, weight = torch.randn(2, 3, *size), torch.randn(3, 2, k, k)
+                if size == (1, 1) and p:
+                    continue
+                output = conv_transpose2d(x, weight, None, s, p, op, algorithm=algorithm)
+                torch.testing.assert_close(output, F.conv_transpose2d(x, weight, None, s, p, op))
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+@algorithms
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_autocast(algorithm, dtype):
+    ours, theirs = ConvTranspose2d(4, 6, 3, 2, algorithm=algorithm), torch.nn.ConvTranspose2d(4, 6, 3, 2)
+    theirs.load_state_dict(ours.state_dict())
+    x = torch.randn(2, 4, 5, 5)
+    results = []
+    for layer in (ours, theirs):
+        given = x.clone().requires_grad_()
+        with torch.autocast("cpu", dtype):
+            output = layer(given)
+            output.float().square().sum().backward()  # inside: the backward pass keeps its precision, too
+        assert output.dtype == dtype
+        assert given.grad.dtype == layer.weight.grad.dtype == layer.bias.grad.dtype == torch.float32
+        results.append((output.float(), given.grad, layer.weight.grad, layer.bias.grad))
+    torch.testing.assert_close(*results, rtol=0.02, atol=0.1)
+    with torch.autocast("cpu", dtype):
+        double = ConvTranspose2d(4, 6, 3, dtype=torch.float64, algorithm=algorithm)
+        assert double(x.double()).dtype == torch.float64
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_half_precision_is_no_further_from_the_exact_numbers_than_the_built_in(dtype):
+    """With many channels, where every rounding between counts."""
+    torch.manual_seed(0)
+    given = [torch.randn(4, 256, 4, 4), torch.randn(256, 16, 4, 4) / 64, torch.randn(16)]
+    given = [one.to(dtype).requires_grad_() for one in given]
+    exact = [one.detach().double().requires_grad_() for one in given]
+    errors = []
+    for function in (conv_transpose2d, F.conv_transpose2d):
+        output, reference = function(*given, 2, 1), F.conv_transpose2d(*exact, 2, 1)
+        direction = torch.linspace(-1, 1, output.numel()).view_as(output).to(dtype)
+        results = [output, *torch.autograd.grad(output, given, direction)]
+        references = [reference, *torch.autograd.grad(reference, exact, direction.double())]
+        errors.append([(a - b).norm() for a, b in zip(results, references, strict=True)])
+    for ours, theirs in zip(*errors, strict=True):
+        assert ours <= 1.0001 * theirs  # equal where the built-in, too, rounds only once
+
+
+FORMATS = (torch.contiguous_format, torch.channels_last)
+
+
+@algorithms
+@pytest.mark.parametrize("formats", list(itertools.product(FORMATS, FORMATS)), ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+def test_channels_last_of_either_input_is_that_of_all_results(algorithm, formats, dtype):
+    strides = []
+    for function in (partial(conv_transpose2d, algorithm=algorithm), F.conv_transpose2d):
+        tensors = (torch.randn(2, 4, 5, 6), torch.randn(4, 3, 4, 3))
+        x, weight = (
+            tensor.to(dtype).to(memory_format=memory_format).requires_grad_()
+            for tensor, memory_format in zip(tensors, formats, strict=True)
+        )
+        output = function(x, weight, None, 2, 1)
+        results = (output, *torch.autograd.grad(output.square().sum(), (x, weight)))
+        strides.append([result.stride() for result in results])
+    assert strides[0] == strides[1]
+
+
+@algorithms
+def test_one_image_channel_does_not_lose_the_format_on_the_way_back(algorithm):
+    x = torch.randn(2, 4, 5, 5).to(memory_format=torch.channels_last).requires_grad_()
+    layer = ConvTranspose2d(4, 1, 4, 2, 1, algorithm=algorithm)
+    layer(x).tanh().sum().backward()
+    assert x.grad.is_contiguous(memory_format=torch.channels_last)
+
+
+@algorithms
+def test_per_sample_gradients(algorithm):
+    layer = ConvTranspose2d(4, 6, 3, 2, 1, 1, groups=2, algorithm=algorithm, dtype=torch.float64)
+    x = torch.randn(5, 4, 3, 3, dtype=torch.float64)
+    parameters = dict(layer.named_parameters())
+
+    def loss(parameters, sample):
+        return functional_call(layer, parameters, (sample,)).square().sum()
+
+    together = vmap(grad(loss), (None, 0))(parameters, x)
+    for index, sample in enumerate(x):
+        alone = torch.autograd.grad(layer(sample).square().sum(), tuple(parameters.values()))
+        for name, expected in zip(parameters, alone, strict=True):
+            torch.testing.assert_close(together[name][index], expected)
+
+
+@algorithms
+@pytest.mark.parametrize("in_dims", [(0, 0), (0, None), (None, 0), (3, 1)])
+def test_vmap_over_either_argument_and_its_gradients(algorithm, in_dims):
+    tensors = (torch.randn(3, 2, 4, 3, 5), torch.randn(3, 4, 2, 3, 3))
+    tensors = [
+        one[0] if dim is None else one.movedim(0, dim) for one, dim in zip(tensors, in_dims, strict=True)
+    ]
+    tensors = [one.double() for one in tensors]
+
+    def ours(x, weight):
+        return conv_transpose2d(x, weight, None, 2, 1, 1, 2, algorithm=algorithm)
+
+    def theirs(x, weight):
+        return F.conv_transpose2d(x, weight, None, 2, 1, 1, 2)
+
+    torch.testing.assert_close(vmap(ours, in_dims)(*tensors), vmap(theirs, in_dims)(*tensors))
+    gradients = [
+        vmap(grad(lambda *given, f=function: f(*given).square().sum(), (0, 1)), in_dims)(*tensors)
+        for function in (ours, theirs)
+    ]
+    torch.testing.assert_close(*gradients)
+
+
+@algorithms
+def test_jacobians_and_hessians_by_either_mode(algorithm):
+    x, weight = torch.randn(1, 2, 3, 2, dtype=torch.float64), torch.randn(2, 1, 2, 3, dtype=torch.float64)
+
+    def function(weight):
+        return conv_transpose2d(x, weight, None, 2, algorithm=algorithm)
+
+    torch.testing.assert_close(jacfwd(function)(weight), jacrev(function)(weight))
+    torch.testing.assert_close(
+        hessian(lambda one: function(one).pow(3).sum())(weight),
+        hessian(lambda one: F.conv_transpose2d(x, one, None, 2).pow(3).sum())(weight),
+    )
+
+
+class TransposedConvolutions(TorchDispatchMode):
+    """Counts what reaches PyTorch's operators."""
+
+    def __init__(self):
+        super().__init__()
+        self.transposed, self.operators = 0, set()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.operators.add(function.overloadpacket)
+        name = str(function)
+        position = {"aten.convolution.": 6, "aten.convolution_backward.": 7}
+        for prefix, index in position.items():
+            if name.startswith(prefix) and args[index]:
+                self.transposed += 1
+        self.transposed += "transpose2d" in name or "transposed" in name
+        return function(*args, **(kwargs or {}))
+
+
+def every_derivative(layer):
+    """Forward, backward, backward of that, forward mode, forward over reverse, and those of a batch."""
+    x = torch.randn(2, 2, 4, 4, requires_grad=True)
+    weight = layer.weight.detach()
+
+    def function(x, weight):
+        return functional_call(layer, {"weight": weight}, (x,)).square().sum()
+
+    with TransposedConvolutions() as seen:
+        first = torch.autograd.grad(layer(x).square().sum(), (x, layer.weight), create_graph=True)
+        second = sum(one.square().sum() for one in first)
+        torch.autograd.grad(
+            sum(one.sum() for one in torch.autograd.grad(second, (x, layer.weight), create_graph=True)), x
+        )
+        x = x.detach()
+        jvp(function, (x, weight), (x, weight))
+        jvp(grad(function, (0, 1)), (x, weight), (x, weight))
+        vmap(grad(function, (0, 1)), (0, None))(x[:, None], weight)
+        vmap(grad(function, (0, 1)), (None, 0))(x, torch.stack([weight, weight]))
+    return seen
+
+
+@algorithms
+@pytest.mark.parametrize("groups", [1, 2])
+def test_no_transposed_convolution_of_the_framework_is_reached(algorithm, groups):
+    arguments = {"kernel_size": 4, "stride": 2, "padding": 1, "groups": groups, "bias": False}
+    seen = every_derivative(ConvTranspose2d(2, 4, algorithm=algorithm, **arguments))
+    assert seen.operators
+    assert seen.transposed == 0
+    # The same watch does see the built-in layer.
+    assert every_derivative(torch.nn.ConvTranspose2d(2, 4, **arguments)).transposed > 0
+
+
+def compiled_and_eager(layer, backend):
+    torch._dynamo.reset()
+    x = torch.randn(3, 4, 5, 5)
+    results = []
+    for function in (torch.compile(layer, fullgraph=True, backend=backend), layer):
+        given = x.clone().requires_grad_()
+        layer.zero_grad()
+        output = function(given)
+        output.square().sum().backward()
+        results.append((output, given.grad, layer.weight.grad.clone()))
+    return results
+
+
+@in_graphs
+def test_compiled_into_a_full_graph(algorithm):
+    layer = ConvTranspose2d(4, 6, 3, 2, 1, 1, algorithm=algorithm)
+    torch.testing.assert_close(*compiled_and_eager(layer, "aot_eager"))
+
+
+def test_compiled_by_inductor():
+    torch.testing.assert_close(*compiled_and_eager(ConvTranspose2d(4, 6, 3, 2, 1, 1), "inductor"))
+
+
+@in_graphs
+def test_exported_with_any_batch_size(algorithm):
+    layer = ConvTranspose2d(4, 6, 3, 2, 1, 1, algorithm=algorithm)
+    batch = torch.export.Dim("batch", min=1, max=1024)
+    program = torch.export.export(layer, (torch.randn(3, 4, 5, 5),), dynamic_shapes=({0: batch},))
+    for size in (1, 2, 70):
+        x = torch.randn(size, 4, 5, 5)
+        torch.testing.assert_close(program.module()(x), layer(x))
+    assert not any("transpose2d" in str(node.target) for node in program.graph.nodes)
+
+
+@in_graphs
+def test_meta_and_fake_tensors_have_the_sizes_and_the_format(algorithm):
+    layer = ConvTranspose2d(4, 6, 3, 2, device="meta", algorithm=algorithm)
+    assert layer(torch.empty(2, 4, 5, 5, device="meta")).shape == (2, 6, 11, 11)
+    with FakeTensorMode():
+        x = torch.empty(2, 4, 5, 5).to(memory_format=torch.channels_last).requires_grad_()
+        output = ConvTranspose2d(4, 6, 3, 2, algorithm=algorithm)(x)
+        output.sum().backward()
+    assert output.shape == (2, 6, 11, 11)
+    assert output.is_contiguous(memory_format=torch.channels_last)
+    assert x.grad.shape == x.shape
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+@pytest.mark.parametrize("batch", [0, 2])
+def test_errors_are_raised_where_the_built_in_checks_nothing(device, batch):
+    x, weight = torch.empty(batch, 2, 4, 4, device=device), torch.empty(2, 3, 3, 3, device=device)
+    with pytest.raises(RuntimeError, match=r"output_padding=5, stride=1"):
+        conv_transpose2d(x, weight, None, 1, 0, 5)
+    with pytest.raises(RuntimeError, match="expects input with 2 channels"):
+        conv_transpose2d(x[:, :1], weight)
+    with pytest.raises(RuntimeError, match=r"output size \(0, 0\) is too small"):
+        conv_transpose2d(x, weight, None, 1, 3)
