@@ -17,43 +17,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dcgan.conv_transpose.arithmetic import inserted_zeros, kernel_span, transpose_padding
+from dcgan.conv_transpose.arithmetic import Geometry, Pair, inserted_zeros, kernel_span, transpose_padding
 from dcgan.conv_transpose.convolution import convolve
-
-Pair = tuple[int, int]
 
 # Numbers in each factor that `gemm` multiplies and in what it adds up at once: 4 MB in float32.
 NUMBERS_AT_ONCE = 2**20
 # Input pixels to a row from which `gemm` puts neighbours side by side.
 WIDE = 12
-
-
-class Geometry(NamedTuple):
-    """All sizes of one transposed convolution, as ``(height, width)`` pairs, and which window is wanted.
-
-    Every framework's transposed convolution is a window of the same full output: it begins at
-    ``padding``, which may be negative, is ``output_size`` long, and is zero where it reaches beyond the
-    full output.
-    """
-
-    input_size: Pair
-    kernel_size: Pair
-    stride: Pair
-    padding: Pair
-    dilation: Pair
-    groups: int
-    output_size: Pair
-
-    @property
-    def full_size(self) -> Pair:
-        """Size of the output before any cropping: ``(size - 1) * stride + dilation * (F - 1) + 1``."""
-        height, width = (
-            (size - 1) * stride + kernel_span(kernel, dilation)
-            for size, stride, kernel, dilation in zip(
-                self.input_size, self.stride, self.kernel_size, self.dilation, strict=True
-            )
-        )
-        return height, width
 
 
 def scatter(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:

@@ -1,9 +1,13 @@
-"""The sizes of convolutions and transposed convolutions, one axis at a time.
+"""The sizes of convolutions and transposed convolutions, one axis at a time, and all of one in `Geometry`.
 
 Letters as in the article and in arXiv 1603.07285: input size ``W1``, output size ``W2``, kernel ``F``,
 stride ``S``, padding ``P``. A dilated kernel spans ``d * (F - 1) + 1`` pixels, and that span takes the
 place of ``F`` in every formula. All sizes are in pixels.
 """
+
+from typing import NamedTuple
+
+Pair = tuple[int, int]
 
 
 def kernel_span(kernel_size: int, dilation: int = 1) -> int:
@@ -118,3 +122,31 @@ def same_crop(
     return before, conv_transpose_output_size(
         size, kernel_size, stride, 0, 0, dilation
     ) - output_size - before
+
+
+class Geometry(NamedTuple):
+    """All sizes of one transposed convolution, as ``(height, width)`` pairs, and which window is wanted.
+
+    Every framework's transposed convolution is a window of the same full output: it begins at
+    ``padding``, which may be negative, is ``output_size`` long, and is zero where it reaches beyond the
+    full output.
+    """
+
+    input_size: Pair
+    kernel_size: Pair
+    stride: Pair
+    padding: Pair
+    dilation: Pair
+    groups: int
+    output_size: Pair
+
+    @property
+    def full_size(self) -> Pair:
+        """Size of the output before any cropping: ``(size - 1) * stride + dilation * (F - 1) + 1``."""
+        height, width = (
+            (size - 1) * stride + kernel_span(kernel, dilation)
+            for size, stride, kernel, dilation in zip(
+                self.input_size, self.stride, self.kernel_size, self.dilation, strict=True
+            )
+        )
+        return height, width

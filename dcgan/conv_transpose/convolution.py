@@ -11,9 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.grad import conv2d_weight
 
-from dcgan.conv_transpose.arithmetic import conv_output_size, kernel_span
-
-Pair = tuple[int, int]
+from dcgan.conv_transpose.arithmetic import Pair, conv_output_size, kernel_span
 
 # When a product of patches was faster than PyTorch's convolution on a CPU: threefold where there is but one
 # patch to an image; by a tenth to a fifth for maps of up to 4 x 4 with millions of weights, not for fewer.

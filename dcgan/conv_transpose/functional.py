@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dcgan.conv_transpose.algorithms import ALGORITHMS, Algorithm, Geometry, Pair, gemm, phase
-from dcgan.conv_transpose.arithmetic import full_padding, same_crop
+from dcgan.conv_transpose.algorithms import ALGORITHMS, Algorithm, gemm, phase
+from dcgan.conv_transpose.arithmetic import Geometry, Pair, full_padding, same_crop
 from dcgan.conv_transpose.gradients import Derivative, derivative
 
 AXES = ("height", "width")
@@ -123,7 +123,7 @@ def crops(padding: Padding, geometry: Geometry) -> tuple[Pair, Pair]:
             top_bottom, left_right = (same_crop(*axis) for axis in axes)
             return top_bottom, left_right
         height, width = (full_padding(axis[1], axis[3]) if padding == "full" else 0 for axis in axes)
-    elif not isinstance(padding, int) and any(isinstance(side, Sequence) for side in padding):
+    elif isinstance(padding, Iterable) and any(isinstance(side, Sequence) for side in padding):
         if not all(isinstance(side, Sequence) and len(side) == 2 for side in padding) or len(padding) != 2:
             raise RuntimeError(f"padding must be ((top, bottom), (left, right)), got padding={padding!r}")
         vertical, horizontal = (_pair("padding", side) for side in padding)

@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 
-from dcgan.conv_transpose.algorithms import Algorithm, Geometry, Pair
-from dcgan.conv_transpose.arithmetic import conv_output_size
+from dcgan.conv_transpose.algorithms import Algorithm
+from dcgan.conv_transpose.arithmetic import Geometry, Pair, conv_output_size
 from dcgan.conv_transpose.convolution import convolve, correlate, is_channels_last
 
 ROLES = ("input", "weight", "output")

@@ -12,9 +12,7 @@ Sources: each framework's documentation and, where that is silent, its results.
 
 from torch import Tensor
 
-from dcgan.conv_transpose.arithmetic import conv_transpose_output_size, kernel_span, same_crop
-
-Pair = tuple[int, int]
+from dcgan.conv_transpose.arithmetic import Pair, conv_transpose_output_size, kernel_span, same_crop
 
 
 def tensorflow_crop(

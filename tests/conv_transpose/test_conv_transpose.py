@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 
 from dcgan.conv_transpose import ALGORITHMS, ConvTranspose2d, conv_transpose2d
-from dcgan.conv_transpose.algorithms import Geometry, convolution_matrix
-from dcgan.conv_transpose.arithmetic import conv_output_size, output_padding_for, same_padding
+from dcgan.conv_transpose.algorithms import convolution_matrix
+from dcgan.conv_transpose.arithmetic import Geometry, conv_output_size, output_padding_for, same_padding
 
 algorithms = pytest.mark.parametrize("algorithm", ["auto", *ALGORITHMS])
 
