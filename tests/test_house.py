@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = [
     {"errors", "conv_transpose", "config", "losses", "randomness", "checkpoint", "tracking", "images"},
     {"networks", "data"},
-    {"engine", "sampling"},
+    {"benchmark", "engine", "sampling"},
     {"cli", "train"},
 ]
 ROOM = {module: level for level, modules in enumerate(LAYERS) for module in modules}
