@@ -22,7 +22,7 @@ from dcgan.conv_transpose.convolution import convolve
 
 # Numbers in each factor that `gemm` multiplies and in what it adds up at once: 4 MB in float32.
 NUMBERS_AT_ONCE = 2**20
-# Input pixels to a row from which `gemm` puts neighbours side by side.
+# Input pixels in a row from which on `gemm` puts neighbours side by side.
 WIDE = 12
 
 
@@ -87,35 +87,35 @@ def gemm(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     twice as long, which is faster as long as the further place at the end of each row does not count.
     """
     if geometry.groups > 1:
-        parts, single = (
-            (x.chunk(geometry.groups, 1), weight.chunk(geometry.groups)),
-            geometry._replace(groups=1),
-        )
-        return torch.cat([gemm(one, part, single) for one, part in zip(*parts, strict=True)], 1)
+        single, groups = geometry._replace(groups=1), geometry.groups
+        pairs = zip(x.chunk(groups, dim=1), weight.chunk(groups), strict=True)
+        return torch.cat([gemm(*pair, single) for pair in pairs], dim=1)
     (n, c, h, w), outputs = x.shape, weight.shape[1]
-    (tall, wide), (sh, sw) = map(kernel_span, geometry.kernel_size, geometry.dilation), geometry.stride
+    kernel = _dilated(weight, geometry)
     # A lone pixel meets no other: all of its kernel is one block.
-    sh, sw = tall if h == 1 else sh, wide if w == 1 else sw
-    down, across = -(-tall // sh), -(-wide // sw)
-    side_by_side = across if w >= WIDE else 1
-    kernel = F.pad(_dilated(weight, geometry), (0, across * sw - wide, 0, down * sh - tall))
-    kernel = kernel.reshape(c, outputs, down, sh, across, sw).permute(2, 4, 0, 3, 5, 1)
-    blocks = kernel.reshape(down, across // side_by_side, side_by_side * c, sh * sw * outputs)
+    sh = kernel.shape[2] if h == 1 else geometry.stride[0]
+    sw = kernel.shape[3] if w == 1 else geometry.stride[1]
+    blocks = _blocks(kernel, sh, sw)  # (down, across, C, sh * sw * O)
+    height, width = h + blocks.shape[0] - 1, w + blocks.shape[1] - 1  # in places
+    if w >= WIDE:
+        blocks = blocks.reshape(blocks.shape[0], 1, -1, blocks.shape[3])
+    side_by_side = blocks.shape[2] // c
+    taken = w + side_by_side - 1  # places that one product covers
 
+    x = x.permute(0, 2, 3, 1).contiguous()  # once: every product below reads pixels, channel by channel
     like = _like_products(x, weight)
     output = like.new_empty(n, *geometry.output_size, outputs).permute(0, 3, 1, 2)
-    height, width, taken = h + down - 1, w + across - 1, w + side_by_side - 1
-    starts, m = _parts(n, height * width * max(side_by_side * c, sh * sw * outputs))
+    starts, m = _parts(n, height * width * max(blocks.shape[2:]))
     pixels = x.new_zeros(h, taken, m, side_by_side, c)
-    sums = like.new_empty(height, width, m, sh * sw * outputs)
+    sums = like.new_empty(height, width, m, blocks.shape[3])
     for start in starts:
         for place in range(side_by_side):
-            pixels[:, place : place + w, :, place] = x.narrow(0, start, m).permute(2, 3, 0, 1)
+            pixels[:, place : place + w, :, place] = x.narrow(0, start, m).permute(1, 2, 0, 3)
+        rows = pixels.view(h, taken * m, -1)
         sums[h:].zero_()  # the first product covers the others
         sums[:h, taken:].zero_()
-        for i, j in itertools.product(range(down), range(across // side_by_side)):
+        for i, j in itertools.product(*map(range, blocks.shape[:2])):
             places = sums.narrow(0, i, h).narrow(1, j, taken).view(h, taken * m, -1)
-            rows = pixels.view(h, taken * m, -1)
             places.baddbmm_(rows, blocks[i, j].expand(h, -1, -1), beta=min(i + j, 1))
         image = sums.view(height, width, m, sh, sw, outputs).permute(2, 0, 3, 1, 4, 5)
         image = image.reshape(m, height * sh, width * sw, outputs).permute(0, 3, 1, 2)
@@ -198,6 +198,18 @@ def _parts(n: int, numbers: int) -> tuple[Sequence[int], int]:
     parts = -(-n // max(1, NUMBERS_AT_ONCE // numbers))
     at_once = -(-n // max(1, parts))
     return [min(part * at_once, n - at_once) for part in range(parts)], at_once
+
+
+def _blocks(kernel: Tensor, sh: int, sw: int) -> Tensor:
+    """The kernel ``(C, O, K, L)`` in blocks of ``sh`` by ``sw`` taps: ``(down, across, C, sh * sw * O)``.
+
+    Zeros fill the last blocks where the kernel does not come out even.
+    """
+    c, outputs, tall, wide = kernel.shape
+    down, across = -(-tall // sh), -(-wide // sw)
+    kernel = F.pad(kernel, (0, across * sw - wide, 0, down * sh - tall))
+    kernel = kernel.reshape(c, outputs, down, sh, across, sw).permute(2, 4, 0, 3, 5, 1)
+    return kernel.reshape(down, across, c, sh * sw * outputs)
 
 
 def _dilated(weight: Tensor, geometry: Geometry) -> Tensor:
