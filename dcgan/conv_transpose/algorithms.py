@@ -78,13 +78,15 @@ def gemm(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
 
     The full output is cut into places of ``stride * stride`` pixels, one row of a matrix each, and the
     kernel into blocks of that size. An input pixel adds one block to its own place and the others to the
-    places below and beside it. So every block is a matrix product with all pixels at once, which the
-    multiplication itself adds to the rows where it lands. Nearly all of the time goes into multiplying, by
-    no inserted zero unless the kernel is dilated, and nothing larger than the output is written. A few
-    images at a time, so that the sums stay in the cache until they go to the output.
+    places below and beside it. With as many input pixels to a line as there are places (the last ones zero),
+    "below" and "beside" are so and so many rows further on for all pixels alike. So every block is one
+    matrix product with all pixels, which the multiplication itself adds to the rows where it lands. Nearly
+    all of the time goes into multiplying, by no inserted zero unless the kernel is dilated, and nothing
+    larger than the output is written. A few images at a time, so that the sums stay in the cache until they
+    go to the output.
 
-    On wide maps the pixels side by side that meet in a place are put into one row first: half the products,
-    twice as long, which is faster as long as the further place at the end of each row does not count.
+    On wide maps, the pixels side by side that meet in a place are first put into one row: then it is half as
+    many products of twice the length.
     """
     if geometry.groups > 1:
         single, groups = geometry._replace(groups=1), geometry.groups
@@ -99,24 +101,22 @@ def gemm(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     height, width = h + blocks.shape[0] - 1, w + blocks.shape[1] - 1  # in places
     if w >= WIDE:
         blocks = blocks.reshape(blocks.shape[0], 1, -1, blocks.shape[3])
-    side_by_side = blocks.shape[2] // c
-    taken = w + side_by_side - 1  # places that one product covers
 
     x = x.permute(0, 2, 3, 1).contiguous()  # once: every product below reads pixels, channel by channel
     like = _like_products(x, weight)
     output = like.new_empty(n, *geometry.output_size, outputs).permute(0, 3, 1, 2)
     starts, m = _parts(n, height * width * max(blocks.shape[2:]))
-    pixels = x.new_zeros(h, taken, m, side_by_side, c)
-    sums = like.new_empty(height, width, m, blocks.shape[3])
+    pixels = x.new_zeros(h, width, m, blocks.shape[2] // c, c)
+    sums = like.new_empty(height * width * m, blocks.shape[3])
+    count = (h * width - blocks.shape[1] + 1) * m  # without the zeros after the last pixel
     for start in starts:
-        for place in range(side_by_side):
+        for place in range(pixels.shape[3]):
             pixels[:, place : place + w, :, place] = x.narrow(0, start, m).permute(1, 2, 0, 3)
-        rows = pixels.view(h, taken * m, -1)
-        sums[h:].zero_()  # the first product covers the others
-        sums[:h, taken:].zero_()
+        rows = pixels.view(h * width * m, -1).narrow(0, 0, count)
+        sums.narrow(0, count, sums.shape[0] - count).zero_()  # the first product covers the others
         for i, j in itertools.product(*map(range, blocks.shape[:2])):
-            places = sums.narrow(0, i, h).narrow(1, j, taken).view(h, taken * m, -1)
-            places.baddbmm_(rows, blocks[i, j].expand(h, -1, -1), beta=min(i + j, 1))
+            places = sums.narrow(0, (i * width + j) * m, count)
+            places.addmm_(rows, blocks[i, j], beta=min(i + j, 1))
         image = sums.view(height, width, m, sh, sw, outputs).permute(2, 0, 3, 1, 4, 5)
         image = image.reshape(m, height * sh, width * sw, outputs).permute(0, 3, 1, 2)
         output[start : start + m] = _window(image, geometry)
