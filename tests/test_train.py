@@ -1,6 +1,7 @@
 """``python -m dcgan.train``, the whole way."""
 
 import json
+import os
 import signal
 import time
 
@@ -9,7 +10,7 @@ import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from dcgan import checkpoint
+from dcgan import checkpoint, cli
 
 # Small enough for seconds, long enough to be interrupted.
 TINY = ["experiment=smoke", "name=tiny", "steps=40", "log_every=1", "sample_every=20", "checkpoint_every=7"]
@@ -284,3 +285,14 @@ def test_questions_are_answered_without_waiting_for_torch(command, tmp_path, que
     assert done.returncode == 0
     assert "image_size: 28" in done.stdout
     assert not (tmp_path / "outputs").exists()
+
+
+def test_intels_library_is_asked_for_the_same_bits_in_every_run(monkeypatch):
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # the function sets it; this puts it back
+    seen = []
+    for given, expected in ((None, "AUTO"), ("COMPATIBLE", "COMPATIBLE")):
+        monkeypatch.delenv("MKL_CBWR", raising=False)
+        if given:
+            monkeypatch.setenv("MKL_CBWR", given)
+        cli.exit_on_error(lambda: seen.append(os.environ["MKL_CBWR"]))
+        assert seen[-1] == expected
