@@ -207,7 +207,8 @@ def _blocks(kernel: Tensor, sh: int, sw: int) -> Tensor:
     """
     c, outputs, tall, wide = kernel.shape
     down, across = -(-tall // sh), -(-wide // sw)
-    kernel = F.pad(kernel, (0, across * sw - wide, 0, down * sh - tall))
+    if (down * sh, across * sw) != (tall, wide):  # padding by nothing would still copy all weights
+        kernel = F.pad(kernel, (0, across * sw - wide, 0, down * sh - tall))
     kernel = kernel.reshape(c, outputs, down, sh, across, sw).permute(2, 4, 0, 3, 5, 1)
     return kernel.reshape(down, across, c, sh * sw * outputs)
 

@@ -116,7 +116,9 @@ def _patches(
     """
     (top, left), (height, width) = padding, map(kernel_span, kernel_size, dilation)
     n, channels = x.shape[:2]
-    x = F.pad(x, (left, left, top, top)).reshape(n, groups, channels // groups, -1, x.shape[3] + 2 * left)
+    x = (F.pad(x, (left, left, top, top)) if any(padding) else x).reshape(
+        n, groups, channels // groups, -1, x.shape[3] + 2 * left
+    )
     x = x.unfold(3, height, stride[0]).unfold(4, width, stride[1])  # (N, G, i, H, W, K, L), with holes
     if max(dilation) > 1:
         x = x[..., :: dilation[0], :: dilation[1]]
