@@ -36,14 +36,12 @@ def conv_transpose2d(
         stride: step between the places where neighbouring input pixels put their kernels.
         padding: rows and columns cropped from each side of the full output. Beyond PyTorch's function:
             ``((top, bottom), (left, right))``, where a negative number extends by zeros, or the padding
-            that the convolution had of which this is the transpose: ``"valid"`` (none), ``"same"`` (the
-            output is ``stride`` times as large as the input) or ``"full"`` (``F - 1``).
+            of the convolution that this undoes, see `crops`: ``"valid"``, ``"same"`` or ``"full"``.
         output_padding: further rows and columns at the bottom and the right. They are computed like all
             others, not filled with zeros. Less than the stride or less than the dilation.
         groups: number of independent blocks of channels.
         dilation: step between the taps of the kernel.
-        algorithm: ``"auto"`` (see `automatic`) or a name in `dcgan.conv_transpose.ALGORITHMS`. All give
-            the same numbers up to rounding.
+        algorithm: ``"auto"`` (see `automatic`) or a name in `dcgan.conv_transpose.ALGORITHMS`.
 
     Returns:
         ``(N, O, Y, X)`` or ``(O, Y, X)`` with
@@ -76,8 +74,7 @@ def conv_transpose2d(
     output: Tensor = apply("output", batch, weight, geometry, compute)
     if bias is not None:
         output = output + bias.view(-1, 1, 1)
-    output = output.to(dtype)
-    return output if input.dim() == 4 else output.squeeze(0)
+    return output.to(dtype) if input.dim() == 4 else output.to(dtype).squeeze(0)
 
 
 def automatic(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
@@ -108,6 +105,8 @@ def algorithm_named(name: str) -> Algorithm:
 
 def crops(padding: Padding, geometry: Geometry) -> tuple[Pair, Pair]:
     """What ``padding`` crops from the full output of ``geometry``: ``(top, bottom), (left, right)``.
+
+    ``"valid"`` is nothing, ``"same"`` leaves ``stride`` times the input's size, ``"full"`` is ``F - 1``.
 
     Raises:
         ValueError: for an unknown name.
