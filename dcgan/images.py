@@ -5,12 +5,11 @@ from pathlib import Path
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.utils import make_grid
 
 
 def to_float(images: Tensor) -> Tensor:
     """uint8 to float32 in [-1, 1]: 0 becomes -1, 255 becomes 1."""
-    return images.to(torch.float32) / 127.5 - 1
+    return images.to(torch.float32).div_(127.5).sub_(1)  # in place: the real images come this way every step
 
 
 def to_uint8(images: Tensor) -> Tensor:
@@ -23,6 +22,8 @@ def grid(images: Tensor, columns: int) -> Tensor:
 
     The grey values are those of the images: nothing is stretched, so that grids can be compared.
     """
+    from torchvision.utils import make_grid  # noqa: PLC0415 - takes a second
+
     tiled: Tensor = make_grid(images, nrow=columns, padding=2, pad_value=128)
     return tiled
 

@@ -74,8 +74,8 @@ def load_generator(run: Path, weights: str = "ema") -> TrainedGenerator:
     if state is None:
         raise UserError(f"run={run} has no checkpoint; run python -m dcgan.train name={run.name} first")
     config = Config.from_plain(state["config"])
-    channels, num_classes = state["channels"], state["num_classes"]
-    network = Generator(config.model, config.data.image_size, channels, num_classes)
+    num_classes = state["num_classes"]
+    network = Generator(config.model, config.data.image_size, config.data.channels, num_classes)
     network.load_state_dict(state["generator_ema" if weights == "ema" else "generator"])
     return TrainedGenerator(network.eval(), num_classes, state["step"])
 

@@ -9,16 +9,17 @@ import logging
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from dcgan.config import INCIDENTAL, flatten
 from dcgan.images import save_png
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 log = logging.getLogger(__name__)
 
@@ -54,8 +55,12 @@ class Tracker:
         speed = (step - last_step) * self.batch_size / (now - then)
         values = {**values, "speed/images_per_second": speed}
         self._guarded("metrics.jsonl", lambda: _append(self._metrics, {"step": step, **values}))
-        for name, value in values.items():
-            self._to_board(partial(SummaryWriter.add_scalar, tag=name, scalar_value=value, global_step=step))
+
+        def curves(board: "SummaryWriter") -> None:
+            for name, value in values.items():
+                board.add_scalar(name, value, step)
+
+        self._to_board(curves)
         self._show(step, values)
 
     def picture(self, step: int, name: str, image: Tensor) -> None:
@@ -86,16 +91,18 @@ class Tracker:
 
     def __exit__(self, *_: object) -> None:
         self._bar.close()
-        self._to_board(SummaryWriter.close)
+        self._to_board(lambda board: board.close())
         if self._broken:
             log.warning("the record of this run is incomplete: %s", ", ".join(sorted(self._broken)))
 
     def _open_board(self, step: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - takes a second
+
         # purge_step hides what a killed process wrote after the checkpoint that is continued from.
         purge_step = step + 1 if step else None
         self._board = SummaryWriter(str(self.run_dir), purge_step=purge_step, flush_secs=10)
 
-    def _to_board(self, write: Callable[[SummaryWriter], Any]) -> None:
+    def _to_board(self, write: Callable[["SummaryWriter"], Any]) -> None:
         board = self._board
         if board is not None:
             self._guarded("TensorBoard", lambda: write(board))
@@ -129,7 +136,7 @@ class ConsoleHandler(logging.Handler):
         tqdm.write(self.format(record), file=sys.stderr)
 
 
-def log_to(path: Path) -> None:
+def log_to(path: Path | None) -> None:
     """Send the package's log to the terminal and, from the first line on, to ``path``."""
     package = logging.getLogger("dcgan")
     package.setLevel(logging.DEBUG)
@@ -137,10 +144,11 @@ def log_to(path: Path) -> None:
     for old in package.handlers[:]:
         package.removeHandler(old)
         old.close()
-    file = logging.FileHandler(path, delay=True)
-    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     package.addHandler(ConsoleHandler(logging.INFO))
-    package.addHandler(file)
+    if path is not None:
+        file = logging.FileHandler(path, delay=True)
+        file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        package.addHandler(file)
 
 
 def _append(path: Path, record: dict[str, Any]) -> None:

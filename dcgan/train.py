@@ -5,6 +5,7 @@
 
 import logging
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("dcgan.train")  # __name__ is "__main__" under python -m
 
-LOCK = ".lock"
+LOCK, LOG = ".lock", "run.log"
 
 
 def train(config: Config, run_dir: Path) -> int:
@@ -38,24 +39,25 @@ def train(config: Config, run_dir: Path) -> int:
     from dcgan.images import grid
     from dcgan.tracking import Tracker, log_to
 
-    log_to(run_dir / "run.log")
+    log_to(run_dir / LOG)
 
     # --- Build ---
     device = choose_device(config.device)
-    images = data.load(config.data)
-    batches = data.Batches(images, config.batch_size, config.seed, device)
-    num_classes = images.num_classes if config.model.conditional else 0
-    state = engine.build(config, images.channels, num_classes, device)
+    images, held_out, skipped, _ = data.load(config.data)
+    augment, on_device = config.data.augment, config.data.on_device
+    batches = data.Batches(images, config.batch_size, config.seed, device, augment, on_device)
+    num_classes = len(images.classes) if config.model.conditional else 0
+    state = engine.build(config, num_classes, device)
     # What a checkpoint says of where it comes from, beside the state.
-    origin = {"config": config.to_plain(), "channels": images.channels, "num_classes": num_classes}
-    origin["data_fingerprint"] = images.fingerprint
+    origin = {"config": config.to_plain(), "num_classes": num_classes, "data_fingerprint": images.fingerprint}
 
     # --- Resume ---
     resume(state, config, run_dir, origin)
     if state.step >= config.steps:
         log.info("%s is finished: step %d of %d", run_dir, state.step, config.steps)
         return 0
-    describe(run_dir, config, state, len(images), device)
+    describe(run_dir, config, state, len(images), len(held_out), device)
+    list_skipped(run_dir, skipped)
     latents, labels, columns = sampling.fixed_inputs(config.model.latent_dim, num_classes)
 
     def due(every: int) -> bool:
@@ -171,7 +173,9 @@ def choose_device(wanted: Device) -> "torch.device":
     return torch.device(wanted.value)
 
 
-def describe(run_dir: Path, config: Config, state: "TrainState", count: int, device: "torch.device") -> None:
+def describe(
+    run_dir: Path, config: Config, state: "TrainState", count: int, held_out: int, device: "torch.device"
+) -> None:
     """Write the run's settings, and say in a line what is about to be trained."""
     (run_dir / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(config.to_plain())))
     height, width = config.data.image_size
@@ -180,9 +184,17 @@ def describe(run_dir: Path, config: Config, state: "TrainState", count: int, dev
         for network in (state.generator, state.discriminator)
     )
     log.info(
-        "%s: %s pictures of %d x %d, generator %.2f M and discriminator %.2f M parameters, on %s",
-        *(run_dir, f"{count:,}", height, width, generator, discriminator, device),
+        "%s: %s pictures of %d x %d (%s held out), generator %.2f M and discriminator %.2f M parameters, on %s",
+        *(run_dir, f"{count:,}", height, width, f"{held_out:,}", generator, discriminator, device),
     )
+
+
+def list_skipped(run_dir: Path, skipped: dict[str, str]) -> None:
+    """Write the files that are not trained on into the run directory."""
+    if skipped:
+        lines = [f"{name}\t{reason}\n" for name, reason in skipped.items()]
+        (run_dir / "skipped.txt").write_text("".join(lines))
+        log.warning("%d files were skipped, listed in %s", len(skipped), run_dir / "skipped.txt")
 
 
 class StopSignals:
@@ -222,10 +234,9 @@ def train_alone(config: Config, run_dir: Path) -> int:
 
 
 def discard_if_empty(run_dir: Path) -> None:
-    """Leave no directory behind of a run that came to nothing."""
-    if {path.name for path in run_dir.iterdir()} <= {LOCK}:
-        (run_dir / LOCK).unlink(missing_ok=True)
-        run_dir.rmdir()
+    """Leave no directory behind of a run that came to nothing: a log of the attempt is no run."""
+    if {path.name for path in run_dir.iterdir()} <= {LOCK, LOG}:
+        shutil.rmtree(run_dir)
 
 
 @hydra.main(version_base="1.3", config_path=str(cli.CONFIG_DIR), config_name="train")

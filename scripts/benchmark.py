@@ -1,6 +1,7 @@
 """Measurements of this machine, as tables.
 
     python scripts/benchmark.py layer [sizes=64,32,28] [algorithms=auto,gemm] [seconds=2] [device=cpu] [out=FILE.md]
+    python scripts/benchmark.py data [root=DIR] [count=4000] [image_size=64] [out=FILE.md]
 
 layer       every transposed convolution of a DCGAN, batch 64: forward, and forward with backward, for
             PyTorch's layer in both memory formats and ours, taking turns in one process. Ratios are to the
@@ -9,10 +10,19 @@ sizes       whose: 64 is the generator of pytorch/examples, any other that of th
 algorithms  which of ours; all if left out
 seconds     how long to repeat each layer's forward pass, and again both passes
 device      cpu or cuda
+
+data        pictures a second: decoding and resizing by Pillow on one core beside preparing, and batches of
+            PyTorch's DataLoader over ImageFolder beside those from the store, taking turns in one process;
+            for a quarter, half and all of the pictures. Above 1 is quicker
+root        a directory of pictures; JPEGs of CelebA's size are drawn if left out
+count       how many of them
+image_size  pixels, of a square
+
 out         a file for the tables, too
 """
 
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +31,7 @@ from dcgan.errors import UserError
 
 
 @dataclass
-class Options:
+class LayerOptions:
     """The command line after the word ``layer``."""
 
     sizes: str = "64,32,28"
@@ -31,22 +41,40 @@ class Options:
     out: str | None = None
 
 
-def main() -> None:
-    """Parse, measure, print."""
-    what, *arguments = sys.argv[1:] or ["--help"]
-    options = cli.parse(Options, ["--help"] if what in ("-h", "--help") else arguments, __doc__)
-    if what != "layer":
-        raise UserError(f"{what!r} is not a benchmark; there is: layer")
+@dataclass
+class DataOptions:
+    """The command line after the word ``data``."""
 
+    root: str | None = None
+    count: int = 4000
+    image_size: int = 64
+    out: str | None = None
+
+
+def main() -> None:
+    """Choose what to measure."""
+    what, *arguments = sys.argv[1:] or ["--help"]
+    if what in ("-h", "--help"):
+        what, arguments = "layer", ["--help"]
+    if what == "layer":
+        benchmark_layer(cli.parse(LayerOptions, arguments, __doc__))
+    elif what == "data":
+        benchmark_data(cli.parse(DataOptions, arguments, __doc__))
+    else:
+        raise UserError(f"{what!r} is not a benchmark; choose layer or data")
+
+
+def benchmark_layer(options: LayerOptions) -> None:
+    """Measure, print."""
     import torch
 
-    from dcgan import benchmark
+    from dcgan.benchmark import layer, turns
     from dcgan.sampling import parse_numbers
 
-    algorithms = options.algorithms.split(",") if options.algorithms else benchmark.known_algorithms()
-    unknown = set(algorithms) - set(benchmark.known_algorithms())
+    algorithms = options.algorithms.split(",") if options.algorithms else layer.known_algorithms()
+    unknown = set(algorithms) - set(layer.known_algorithms())
     if unknown:
-        known = ", ".join(benchmark.known_algorithms())
+        known = ", ".join(layer.known_algorithms())
         raise UserError(f"algorithms={options.algorithms}: {unknown.pop()!r} is unknown; choose from {known}")
     sizes = parse_numbers("sizes", options.sizes)
     if min(sizes) < 8:
@@ -60,17 +88,44 @@ def main() -> None:
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.benchmark = True
 
-    head = f"{benchmark.machine(device)}; a 2048 x 2048 matrix product runs at {benchmark.product_rate(device):.0f} GFLOP/s"
+    head = f"{turns.machine(device)}; a 2048 x 2048 matrix product runs at {turns.product_rate(device):.0f} GFLOP/s"
     print(head)
-    rows: list[benchmark.Row] = []
-    for case in (case for size in sizes for case in benchmark.cases(size)):
-        measured = list(benchmark.measure(case, algorithms, device, options.seconds))
-        lines = benchmark.table(measured).splitlines()
+    rows: list[layer.Row] = []
+    for case in (case for size in sizes for case in layer.cases(size)):
+        measured = list(layer.measure(case, algorithms, device, options.seconds))
+        lines = layer.table(measured).splitlines()
         print("\n".join(lines if not rows else lines[2:]), flush=True)
         rows += measured
-    print("", benchmark.summary(rows), sep="\n")
+    print("", layer.summary(rows), sep="\n")
     if options.out:
-        Path(options.out).write_text(f"{head}\n\n{benchmark.summary(rows)}\n\n{benchmark.table(rows)}\n")
+        Path(options.out).write_text(f"{head}\n\n{layer.summary(rows)}\n\n{layer.table(rows)}\n")
+
+
+def benchmark_data(options: DataOptions) -> None:
+    """Measure, print."""
+    import torch
+
+    from dcgan.benchmark import data, turns
+    from dcgan.data.pictures import SUFFIXES
+
+    if options.count < 4 * data.BATCH:
+        raise UserError(f"count={options.count} must be at least {4 * data.BATCH}: four batches")
+    with tempfile.TemporaryDirectory() as directory:
+        if options.root is None:
+            pictures = data.drawn(Path(directory), options.count)
+        else:
+            found = (path for path in Path(options.root).rglob("*") if path.suffix.lower() in SUFFIXES)
+            pictures = sorted(found)[: options.count]
+        if len(pictures) < options.count:
+            raise UserError(f"root={options.root} holds {len(pictures)} pictures; set count= to that or less")
+        print(head := turns.machine(torch.device("cpu")), flush=True)
+        rows = []
+        for count in (options.count // 4, options.count // 2, options.count):
+            rows.append(data.measure(pictures[:count], options.image_size))
+            lines = data.table(rows).splitlines()
+            print("\n".join(lines if len(rows) == 1 else lines[-1:]), flush=True)
+    if options.out:
+        Path(options.out).write_text(f"{head}\n\n{data.table(rows)}\n")
 
 
 if __name__ == "__main__":

@@ -1,14 +1,14 @@
-"""``scripts/benchmark.py``: what it measures, not how fast that is."""
+"""``scripts/layer.py``: what it measures, not how fast that is."""
 
 import pytest
 import torch
 
-from dcgan import benchmark
+from dcgan.benchmark import layer, turns
 from dcgan.conv_transpose import ALGORITHMS
 
 
 def test_the_layers_are_those_of_the_generators():
-    names = [case.name for size in (64, 32, 28) for case in benchmark.cases(size)]
+    names = [case.name for size in (64, 32, 28) for case in layer.cases(size)]
     assert names == [
         "64 px: 100-512 at 1 x 1, k4 s1",
         "64 px: 512-256 at 4 x 4, k4 s2",
@@ -24,12 +24,12 @@ def test_the_layers_are_those_of_the_generators():
         "28 px: 32-1 at 14 x 14, k4 s2",
     ]
     # 64 images, 4 x 4 pixels, 512 to 256 channels, 16 taps.
-    assert benchmark.cases(64)[1].products == 64 * 16 * 512 * 256 * 16
+    assert layer.cases(64)[1].products == 64 * 16 * 512 * 256 * 16
 
 
 def test_ratios_are_to_the_faster_built_in_of_the_same_turn():
-    first, second = benchmark.BUILT_IN
-    results = benchmark._ratios({first: [4.0, 8.0, 4.0], second: [2.0, 4.0, 2.0], "auto": [1.0, 8.0, 3.0]})
+    first, second = layer.BUILT_IN
+    results = layer._ratios({first: [4.0, 8.0, 4.0], second: [2.0, 4.0, 2.0], "auto": [1.0, 8.0, 3.0]})
     assert results[first].ratio == 2.0
     assert results[second].ratio == 1.0
     assert results["auto"].seconds == 3.0
@@ -38,20 +38,20 @@ def test_ratios_are_to_the_faster_built_in_of_the_same_turn():
 
 def test_peak_memory_is_what_a_call_held_for_a_while():
     device = torch.device("cpu")
-    quiet = benchmark.peak_memory(lambda: None, device)
+    quiet = turns.peak_memory(lambda: None, device)
     if quiet is None:
         pytest.skip("this system does not tell a process's peak memory")
     size = 2**26
-    peak = benchmark.peak_memory(lambda: torch.ones(size // 4).sum(), device)
+    peak = turns.peak_memory(lambda: torch.ones(size // 4).sum(), device)
     assert quiet < size // 8
     assert 0.9 * size < peak < 1.5 * size
 
 
 def test_every_algorithm_is_measured():
-    (case, *_) = benchmark.cases(28)
-    rows = list(benchmark.measure(case, ["auto", *ALGORITHMS], torch.device("cpu"), 0.0))
+    (case, *_) = layer.cases(28)
+    rows = list(layer.measure(case, ["auto", *ALGORITHMS], torch.device("cpu"), 0.0))
     ours = ["auto", *(f"{name}, channels_last" for name in ("auto", *ALGORITHMS))]
-    assert [row.candidate for row in rows] == [*benchmark.BUILT_IN, *ours]
+    assert [row.candidate for row in rows] == [*layer.BUILT_IN, *ours]
 
 
 def test_the_script_prints_a_row_for_every_candidate(command, tmp_path):
@@ -65,7 +65,7 @@ def test_the_script_prints_a_row_for_every_candidate(command, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["speed"], "'speed' is not a benchmark; there is: layer"),
+        (["speed"], "'speed' is not a benchmark; choose layer or data"),
         (
             ["layer", "algorithms=auto,fast"],
             "algorithms=auto,fast: 'fast' is unknown; choose from auto, gemm",

@@ -23,20 +23,20 @@ def batch():
 
 
 def test_a_seed_gives_the_same_networks_whatever_was_drawn_before(config):
-    one = engine.build(config, 1, 10, CPU)
+    one = engine.build(config, 10, CPU)
     torch.rand(7)
-    two = engine.build(config, 1, 10, CPU)
+    two = engine.build(config, 10, CPU)
     for first, second in zip(one.generator.parameters(), two.generator.parameters(), strict=True):
         assert torch.equal(first, second)
     config.seed = 1
-    other = engine.build(config, 1, 10, CPU)
+    other = engine.build(config, 10, CPU)
     assert not torch.equal(next(one.generator.parameters()), next(other.generator.parameters()))
 
 
 def test_the_state_holds_all_that_a_step_depends_on(config, batch):
-    state = engine.build(config, 1, 10, CPU)
+    state = engine.build(config, 10, CPU)
     engine.train_step(state, config, *batch)
-    copied = engine.build(config, 1, 10, CPU)
+    copied = engine.build(config, 10, CPU)
     copied.load_state_dict(copy.deepcopy(state.state_dict()))
     expected, got = (engine.train_step(s, config, *batch) for s in (state, copied))
     assert expected == got
@@ -45,7 +45,7 @@ def test_the_state_holds_all_that_a_step_depends_on(config, batch):
 
 
 def test_the_average_lerps_parameters_and_copies_statistics(config, batch):
-    state = engine.build(config, 1, 10, CPU)
+    state = engine.build(config, 10, CPU)
     for _ in range(2):
         engine.train_step(state, config, *batch)
         if state.step == 1:
@@ -59,7 +59,7 @@ def test_the_average_lerps_parameters_and_copies_statistics(config, batch):
 
 
 def test_the_generators_step_leaves_no_gradient_in_the_discriminator(config, batch, monkeypatch):
-    state = engine.build(config, 1, 10, CPU)
+    state = engine.build(config, 10, CPU)
     seen = {}
     step = state.generator_optimizer.step
 
@@ -81,7 +81,7 @@ def test_the_generators_step_leaves_no_gradient_in_the_discriminator(config, bat
 
 
 def test_a_step_that_is_not_finite_is_stopped_before_the_update(config, batch):
-    state = engine.build(config, 1, 10, CPU)
+    state = engine.build(config, 10, CPU)
     before = copy.deepcopy(state.discriminator.state_dict())
     real, labels = batch
     real[3, 0, 5, 5] = float("nan")

@@ -25,7 +25,7 @@ def test_a_broken_sink_is_reported_once_and_the_others_go_on(tmp_path, sink, mon
 
     with Tracker(tmp_path, step=0, steps=5, batch_size=1) as tracker:
         if sink == "TensorBoard":
-            monkeypatch.setattr("dcgan.tracking.SummaryWriter.add_scalar", broken)
+            monkeypatch.setattr("torch.utils.tensorboard.SummaryWriter.add_scalar", broken)
         else:
             monkeypatch.setattr("dcgan.tracking._append", broken)
         tracker.scalars(1, LOSSES)

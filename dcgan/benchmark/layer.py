@@ -1,22 +1,15 @@
-"""How fast the from-scratch layer is beside PyTorch's, measured so that a noisy machine says the same twice.
+"""How fast the from-scratch layer is beside PyTorch's."""
 
-The candidates take turns in one process, and what counts is the median of the ratios within a turn: what
-slows the machine down for a while slows down both.
-"""
-
-import ctypes
 import math
-import platform
 import statistics
-import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from dcgan.benchmark.turns import in_turns, peak_memory
 from dcgan.config import ModelConfig
 from dcgan.conv_transpose import ALGORITHMS, ConvTranspose2d
 from dcgan.networks import Generator
@@ -109,64 +102,9 @@ def measure(case: Case, algorithms: list[str], device: torch.device, seconds: fl
         yield Row(case, name, results[0][name], results[1][name], peak_memory(function, device))
 
 
-def in_turns(
-    functions: dict[str, Callable[[], object]], device: torch.device, seconds: float
-) -> dict[str, list[float]]:
-    """Wall times of the functions, called one after the other again and again, in seconds."""
-    times: dict[str, list[float]] = {name: [] for name in functions}
-    for function in functions.values():  # what is set up on the first call
-        function()
-    start = time.perf_counter()
-    while time.perf_counter() - start < seconds or len(times[next(iter(times))]) < 5:
-        for name, function in functions.items():
-            _wait(device)
-            before = time.perf_counter()
-            function()
-            _wait(device)
-            times[name].append(time.perf_counter() - before)
-    return times
-
-
-def peak_memory(function: Callable[[], object], device: torch.device) -> int | None:
-    """Most bytes that a call held beyond what was there before; None where the system does not tell."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        function()
-        return torch.cuda.max_memory_allocated(device) - before
-    clear = Path("/proc/self/clear_refs")
-    if device.type != "cpu" or not clear.exists():
-        return None
-    ctypes.CDLL(None).malloc_trim(0)  # memory that is free but was not given back would hide the peak
-    clear.write_text("5")  # Linux: forget the highest resident size
-    before = _status("VmRSS")
-    function()
-    return _status("VmHWM") - before
-
-
 def geometric_mean(values: list[float]) -> float:
     """The mean of ratios."""
     return math.exp(statistics.mean(map(math.log, values)))
-
-
-def product_rate(device: torch.device, size: int = 2048) -> float:
-    """GFLOP/s of a plain float32 matrix product: what the machine can do."""
-    a = torch.randn(size, size, device=device)
-    times = in_turns({"product": lambda: a @ a}, device, 2.0)["product"]
-    return 2 * size**3 / statistics.median(times) / 1e9
-
-
-def machine(device: torch.device) -> str:
-    """The machine in a line."""
-    if device.type == "cuda":
-        name = torch.cuda.get_device_name(device)
-    else:
-        info = Path("/proc/cpuinfo")
-        lines = info.read_text().splitlines() if info.exists() else []
-        name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "")
-        name = f"{name or platform.processor()}, {torch.get_num_threads()} threads, "
-        name += torch.backends.cpu.get_cpu_capability()
-    return f"{name}, torch {torch.__version__}"
 
 
 def _candidates(
@@ -200,19 +138,6 @@ def _ratios(times: dict[str, list[float]]) -> dict[str, Result]:
         name: Result(medians[name], statistics.median(a / b for a, b in zip(values, reference, strict=True)))
         for name, values in times.items()
     }
-
-
-def _status(field: str) -> int:
-    """A number of this process's, in bytes."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(f"{field}:"):
-            return int(line.split()[1]) * 1024
-    raise KeyError(field)
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def table(rows: list[Row]) -> str:

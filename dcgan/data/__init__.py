@@ -1,0 +1,91 @@
+"""A name or a folder -> a prepared uint8 store -> batches of float32.
+
+``files`` (where pictures lie) -> ``arrays``, ``trees`` (the sets) -> ``store`` (all pictures decoded and
+resized once, memory-mapped) -> ``batches``.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from dcgan.config import DataConfig, DataName, OnBadFile
+from dcgan.data import arrays, trees
+from dcgan.data.batches import Batches, ImageSet
+from dcgan.data.files import Source, digest
+from dcgan.data.store import prepare
+from dcgan.errors import UserError
+
+__all__ = ["Batches", "Data", "ImageSet", "load"]
+
+NAMED = 5  # bad files that an error names
+SETS = {
+    DataName.mnist5k: arrays.mnist5k,
+    DataName.mnist: arrays.mnist,
+    DataName.fashion_mnist: arrays.mnist,
+    DataName.cifar10: arrays.cifar10,
+    DataName.celeba: trees.celeba,
+    DataName.folder: trees.folder,
+}
+
+
+class Data(NamedTuple):
+    """What to train on, and what is kept from training."""
+
+    train: ImageSet
+    held_out: ImageSet
+    skipped: dict[str, str]  # file: reason; with ``data.on_bad_file=skip``
+    store: Path  # the directory of the prepared pictures
+
+
+def load(config: DataConfig) -> Data:
+    """The pictures that the settings name, prepared.
+
+    Raises:
+        UserError: if they are not there, not whole, or some are bad and shall not be skipped.
+    """
+    root = Path(config.root if config.root is not None else f"data/{config.name}")
+    source = SETS[config.name](config, root)
+    store = prepare(source, config)
+    skipped = {source.files.names[row]: reason for row, reason in store.bad.items()}
+    if skipped and config.on_bad_file is OnBadFile.error:
+        raise UserError(_complaint(root, skipped))
+    rows = np.setdiff1d(np.arange(len(source.labels)), list(store.bad))
+    if not len(rows):
+        raise UserError(_complaint(root, skipped))
+    held_out = _share(source, config.held_out) if source.held_out is None else source.held_out
+    for label, kind in enumerate(source.classes):
+        if not (source.labels[rows[~held_out[rows]]] == label).any():
+            raise UserError(
+                f"no picture of the class {kind!r} in {root} is left to train on; add some or remove it"
+            )
+    train, evaluation = (
+        ImageSet(store.images, chosen, source.labels[chosen], source.classes, store.digest)
+        for chosen in (rows[~held_out[rows]], rows[held_out[rows]])
+    )
+    return Data(train, evaluation, skipped, store.path)
+
+
+def _share(source: Source, share: float) -> npt.NDArray[np.bool_]:
+    """Which pictures to hold out: of every class the ``share`` whose names have the lowest hashes.
+
+    So a picture stays on its side when others are added, but for a few at the border.
+    """
+    hashes = np.array([int(digest([name])[:15], 16) for name in source.files.names])
+    held_out = np.zeros(len(hashes), bool)
+    for label in np.unique(source.labels):
+        rows = np.flatnonzero(source.labels == label)
+        held_out[rows[np.argsort(hashes[rows])[: round(share * len(rows))]]] = True
+    return held_out
+
+
+def _complaint(root: Path, bad: dict[str, str]) -> str:
+    named = "; ".join(f"{name} {reason}" for name, reason in list(bad.items())[:NAMED])
+    more = f"; and {len(bad) - NAMED:,} more" if len(bad) > NAMED else ""
+    small = any("too small" in reason for reason in bad.values())
+    return (
+        f"of the pictures in {root} {len(bad):,} cannot be used: {named}{more}; remove or mend them, "
+        f"{'set a smaller data.image_size or data.upscale=true, ' if small else ''}"
+        "or set data.on_bad_file=skip to go on without them"
+    )

@@ -1,0 +1,148 @@
+"""Prepared pictures -> batches of float32, each a function of (seed, step) alone.
+
+Legend: ``M`` rows of the store, ``N`` images, ``C`` channels, ``H W`` size.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from dcgan.config import AugmentConfig
+from dcgan.errors import UserError
+from dcgan.images import to_float
+from dcgan.randomness import generator
+
+MOVED = 2**26  # bytes of pictures that go to a device at once
+
+
+@dataclass
+class ImageSet:
+    """Some rows of a prepared store."""
+
+    store: npt.NDArray[np.uint8]  # (M, C, H, W), memory-mapped
+    rows: npt.NDArray[np.int64]  # (N,)
+    labels: npt.NDArray[np.int64]  # (N,)
+    classes: list[str]  # empty if there are none
+    digest: str  # of all pixels of the store
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def images(self, chosen: npt.NDArray[np.int64]) -> Tensor:
+        """The pictures of some positions from 0 to N - 1, uint8 ``(len(chosen), C, H, W)``."""
+        return torch.from_numpy(self.store[self.rows[chosen]])
+
+    def examples(self, columns: int, rows: int, by_class: bool) -> Tensor:
+        """Pictures for a grid, row by row; with ``by_class`` column ``i`` shows class ``i``.
+
+        Evenly spread over the set, which may be sorted.
+        """
+        groups = (
+            [np.flatnonzero(self.labels == label) for label in range(columns)]
+            if by_class
+            else [np.arange(len(self))]
+        )
+        wanted = rows if by_class else rows * columns
+        spread = [group[np.linspace(0, len(group) - 1, wanted).astype(int)] for group in groups]
+        return self.images(np.stack(spread, axis=1).flatten())
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Names these pixels and labels; two sets that differ anywhere have different ones."""
+        whole = hashlib.blake2b(self.digest.encode(), digest_size=16)
+        whole.update(self.rows.tobytes() + self.labels.tobytes())
+        return whole.hexdigest()
+
+
+class Batches:
+    """Batches of a set, each a function of (seed, step) alone.
+
+    Every epoch goes through the set in an order of its own and leaves out the last ``N % batch_size``
+    pictures of that order.
+
+    Args:
+        data: the pictures.
+        batch_size: in pictures.
+        seed: of the order and of what is changed at random.
+        device: where the batches shall be.
+        augment: what to change at random.
+        on_device: whether to keep all pictures there; None: if it is a GPU and they fill at most half of
+            what is free.
+
+    Raises:
+        UserError: if the set has fewer pictures than a batch.
+    """
+
+    def __init__(
+        self,
+        data: ImageSet,
+        batch_size: int,
+        seed: int,
+        device: torch.device,
+        augment: AugmentConfig | None = None,
+        on_device: bool | None = None,
+    ) -> None:
+        count = len(data)
+        if count < batch_size:
+            raise UserError(
+                f"batch_size={batch_size} is more than the {count} pictures to train on; "
+                f"set batch_size={count} or less, or find more pictures"
+            )
+        self.data, self.device, self.augment = data, device, augment or AugmentConfig()
+        self.labels = torch.from_numpy(data.labels).to(device)
+        self.batch_size, self.per_epoch, self.seed = batch_size, count // batch_size, seed
+        self._order = lru_cache(maxsize=1)(self._shuffled)
+        size = count * data.store[0].nbytes
+        if on_device is None:
+            on_device = device.type == "cuda" and size < torch.cuda.mem_get_info(device)[0] / 2
+        self.resident = self._move(MOVED * count // size) if on_device else None
+
+    def _move(self, at_once: int) -> Tensor:
+        """All pictures on the device, ``(N, C, H, W)``."""
+        moved = torch.empty(
+            (len(self.data), *self.data.store.shape[1:]), dtype=torch.uint8, device=self.device
+        )
+        for chosen in torch.arange(len(self.data)).split(max(at_once, 1)):
+            moved[chosen[0] : chosen[-1] + 1] = self.data.images(chosen.numpy()).to(self.device)
+        return moved
+
+    def _shuffled(self, epoch: int) -> Tensor:
+        return torch.randperm(len(self.data), generator=generator(self.seed, "order", epoch))
+
+    def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
+        """The images, float32 ``(N, C, H, W)`` in [-1, 1], and labels ``(N,)`` of ``step``, from 0."""
+        epoch, batch = divmod(step, self.per_epoch)
+        chosen = self._order(epoch)[batch * self.batch_size : (batch + 1) * self.batch_size]
+        if self.resident is None:
+            images = self.data.images(chosen.numpy()).to(self.device)
+        else:
+            images = self.resident[chosen.to(self.device)]
+        images = augmented(images, self.augment, generator(self.seed, "augment", step))
+        return to_float(images), self.labels[chosen.to(self.device)]
+
+
+def augmented(images: Tensor, augment: AugmentConfig, random: torch.Generator) -> Tensor:
+    """Pictures flipped and moved at random, each in its own way; what comes in repeats the border.
+
+    Args:
+        images: ``(N, C, H, W)``.
+        augment: what to do.
+        random: a generator on the CPU.
+    """
+    if not augment.flip and not augment.translate:
+        return images
+    count, channels, height, width = images.shape
+    most = augment.translate
+    flip = torch.rand(count, 1, generator=random) < (0.5 if augment.flip else 0)
+    down, right = torch.randint(-most, most + 1, (2, count, 1), generator=random)
+    rows = (torch.arange(height) - down).clamp(0, height - 1).to(images.device)  # (N, H)
+    columns = (torch.arange(width) - right).clamp(0, width - 1)  # (N, W)
+    columns = torch.where(flip, width - 1 - columns, columns).to(images.device)
+    number = torch.arange(count, device=images.device).view(-1, 1, 1, 1)
+    channel = torch.arange(channels, device=images.device).view(1, -1, 1, 1)
+    return images[number, channel, rows[:, None, :, None], columns[:, None, None, :]]

@@ -1,0 +1,166 @@
+"""Where pictures lie: below a directory, in a zip archive, or in an array; and what is known of them.
+
+Each place has ``names``, in an order that depends on them alone, ``open(row)`` for the picture of that name, and
+a ``key`` that changes when any of the files does.
+"""
+
+import hashlib
+import os
+import zipfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from dcgan.data.pictures import SUFFIXES, BadPictureError, decode, kind_of
+from dcgan.errors import UserError
+
+LARGEST_MEMBER = 2**28  # bytes of a picture in an archive, unpacked; more is a bomb
+
+
+class Files(Protocol):
+    """See the module."""
+
+    names: list[str]
+    key: str
+
+    def open(self, row: int) -> Image.Image:
+        """The picture ``names[row]``.
+
+        Raises:
+            BadPictureError: if it is none.
+        """
+
+
+class Directory:
+    """The pictures in a directory and all below it, hidden ones left out; links are followed."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        found = sorted(_walk(root))
+        if not found:
+            raise UserError(f"data.root={root} holds no pictures ({' '.join(SUFFIXES)})")
+        self.names = [name for name, _ in found]
+        self.key = digest(f"{name}\n{about}\n" for name, about in found)
+
+    def open(self, row: int) -> Image.Image:
+        """See `Files`."""
+        try:
+            content = (self.root / self.names[row]).read_bytes()
+        except OSError as error:
+            raise BadPictureError(f"cannot be read ({error.strerror})") from error
+        return decode(content)
+
+
+class Archive:
+    """The pictures in a zip archive."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            members = [info for info in self._zip().infolist() if is_picture(info.filename)]
+        except (zipfile.BadZipFile, OSError) as error:
+            raise UserError(f"data.root={path} is {_kind_of_file(path)}; download it again") from error
+        if not members:
+            raise UserError(f"data.root={path} holds no pictures ({' '.join(SUFFIXES)})")
+        self.members = sorted(members, key=lambda info: info.filename)
+        self.names = [info.filename for info in self.members]
+        self.key = digest(f"{info.filename}\n{info.file_size} {info.CRC}\n" for info in self.members)
+
+    def _zip(self) -> zipfile.ZipFile:
+        # Not shared between processes: they would move each other's place in the file.
+        if getattr(self, "opened_by", None) != os.getpid():
+            self.opened, self.opened_by = zipfile.ZipFile(self.path), os.getpid()
+        return self.opened
+
+    def open(self, row: int) -> Image.Image:
+        """See `Files`."""
+        info = self.members[row]
+        if info.file_size > LARGEST_MEMBER:
+            raise BadPictureError(f"is {info.file_size / 1e6:.0f} MB large")
+        try:
+            content = self._zip().read(info)
+        except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, EOFError) as error:
+            raise BadPictureError(f"cannot be read from the archive ({error})") from error
+        return decode(content)
+
+    def text(self, name: str) -> str | None:
+        """The content of a text file that ends with ``/name``, or None."""
+        for info in self._zip().infolist():
+            if info.filename.rpartition("/")[2] == name:
+                return self._zip().read(info).decode()
+        return None
+
+
+class Array:
+    """Pictures in memory, uint8 ``(N, H, W)`` or ``(N, H, W, 3)``, that came from some ``files``."""
+
+    def __init__(self, pixels: npt.NDArray[np.uint8], files: Iterable[Path]) -> None:
+        self.pixels = pixels
+        self.names = [str(number) for number in range(len(pixels))]
+        self.key = digest(f"{path.name}\n{_about(path.stat())}\n" for path in files)
+
+    def open(self, row: int) -> Image.Image:
+        """See `Files`."""
+        return Image.fromarray(self.pixels[row])
+
+
+@dataclass
+class Source:
+    """``N`` pictures as they are found, before they are prepared."""
+
+    name: str  # for directories and messages
+    files: Files
+    labels: npt.NDArray[np.int64]  # (N,), all 0 without classes
+    classes: list[str]  # what label 0, 1, ... means; empty if there are none
+    held_out: npt.NDArray[np.bool_] | None = None  # (N,), the set's own test part; None if it has none
+
+
+def digest(parts: Iterable[str]) -> str:
+    """A name for some texts; others have another."""
+    whole = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        whole.update(part.encode("utf-8", "surrogateescape"))
+    return whole.hexdigest()
+
+
+def is_picture(name: str) -> bool:
+    """Whether a file is to be taken for a picture, by its name."""
+    hidden = any(part.startswith((".", "__MACOSX")) for part in name.split("/"))
+    return not hidden and name.lower().endswith(SUFFIXES)
+
+
+def _kind_of_file(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            head = file.read(512)
+    except OSError as error:
+        return f"not readable ({error.strerror})"
+    if head.startswith(b"PK\x03\x04"):
+        return "a zip archive that was cut short"
+    return f"{kind_of(head)}, not a zip archive"
+
+
+def _about(stat: os.stat_result) -> str:
+    # Size and time of the last change of the content, and of anything: a restored time betrays itself there.
+    return f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
+
+
+def _walk(root: Path) -> Iterator[tuple[str, str]]:
+    """The names of all pictures, with "/", and what a change would change."""
+    seen = set()
+    for directory, below, _ in os.walk(root, followlinks=True):
+        place = Path(directory).stat()
+        if (place.st_dev, place.st_ino) in seen:  # a link back up
+            below.clear()
+            continue
+        seen.add((place.st_dev, place.st_ino))
+        with os.scandir(directory) as entries:
+            for entry in entries:
+                name = Path(entry.path).relative_to(root).as_posix()
+                if is_picture(name) and entry.is_file():
+                    yield name, _about(entry.stat())

@@ -1,0 +1,104 @@
+"""One picture of whatever kind -> uint8 of the asked size.
+
+Legend: ``C`` channels, ``H W`` size.
+"""
+
+import io
+import warnings
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from dcgan.config import Fit
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP")  # what Pillow may open: each further reader is a further risk
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
+
+
+class BadPictureError(Exception):
+    """A file that cannot be trained on; the message continues a sentence that begins with its name."""
+
+
+def decode(content: bytes) -> Image.Image:
+    """The picture that a file holds; its pixels are read when they are needed.
+
+    Raises:
+        BadPictureError: if it is not a picture in one of `FORMATS`, or too large to be meant.
+    """
+    if not content:
+        raise BadPictureError("is empty")
+    try:
+        return Image.open(io.BytesIO(content), formats=FORMATS)
+    except UnidentifiedImageError as error:
+        raise BadPictureError(f"is {kind_of(content)}, not a picture in {', '.join(FORMATS)}") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise BadPictureError("has too many pixels: a decompression bomb?") from error
+    except Exception as error:  # Pillow's readers raise many kinds on damaged files
+        raise BadPictureError(f"is damaged ({error})") from error
+
+
+def kind_of(content: bytes) -> str:
+    """What bytes look like that are not what they should be."""
+    head = content[:512]
+    if head.lstrip().lower().startswith((b"<!doctype html", b"<html")):
+        return "a web page (about a quota or an error?)"
+    if head.startswith((b"\x89PNG", b"\xff\xd8", b"BM", b"RIFF")):
+        return "damaged"
+    return "text" if b"\0" not in head else "another kind of file"
+
+
+def fitted(
+    image: Image.Image, size: tuple[int, int], channels: int, fit: Fit, upscale: bool
+) -> npt.NDArray[np.uint8]:
+    """The picture as ``(C, H, W)``: turned as its EXIF says, composited on white, fitted, resized.
+
+    Args:
+        image: any mode and size.
+        size: ``(H, W)``.
+        channels: 1 for grey, 3 for RGB.
+        fit: what to do about another aspect ratio.
+        upscale: whether it may be smaller than ``size``.
+
+    Raises:
+        BadPictureError: if its pixels cannot be read, or it is too small.
+    """
+    height, width = size
+    try:
+        before = image.size
+        # A JPEG can be decoded at a half, a quarter or an eighth: as long as twice the asked size is left.
+        shrink = min(before) / (2 * max(size))
+        image.draft(None, (int(before[0] / shrink), int(before[1] / shrink)))
+        drafted = image.size
+        image = ImageOps.exif_transpose(image)
+        if image.size != drafted:
+            before = before[::-1]
+        small = [before[0] < width, before[1] < height]
+        if not upscale and (all(small) if fit is Fit.pad else any(small)):
+            raise BadPictureError(f"is too small with {before[1]} x {before[0]} pixels")
+        image = _converted(image, "L" if channels == 1 else "RGB")
+    except BadPictureError:
+        raise
+    except Exception as error:  # as above
+        raise BadPictureError(f"is damaged ({error})") from error
+    if image.size != (width, height):
+        method = Image.Resampling.BICUBIC
+        if fit is Fit.crop:
+            image = ImageOps.fit(image, (width, height), method)
+        elif fit is Fit.pad:
+            image = ImageOps.pad(
+                image, (width, height), method, color="white"
+            )  # as behind transparent pictures
+        else:
+            image = image.resize((width, height), method)
+    return np.asarray(image).reshape(height, width, channels).transpose(2, 0, 1)
+
+
+def _converted(image: Image.Image, mode: str) -> Image.Image:
+    if image.mode.startswith("I"):  # 16 bits a pixel, which Pillow's own conversion cuts off at 255
+        image = Image.fromarray((np.asarray(image).astype(np.float32) / 257).round().astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert(mode)

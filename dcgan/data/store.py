@@ -1,0 +1,270 @@
+"""A source -> a prepared store: all its pictures as uint8 in one memory-mapped file, made once.
+
+A store is a directory. Its name ends with a key made of the source's files and of all settings that the
+pixels depend on, so that another source or size is another store:
+
+    images.npy   uint8 ``(N, C, H, W)``, one row for each file of the source, also for those left out
+    store.json   the files left out with the reason, and a digest of the pixels
+
+It is made in ``NAME.partial`` and renamed when it is whole. A preparation that was killed goes on from its
+``progress.jsonl``, which has a line for each block of rows that is on the disk.
+"""
+
+import hashlib
+import json
+import logging
+import math
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from filelock import FileLock, Timeout
+from torch.utils.data import DataLoader, Dataset, Subset
+from tqdm import tqdm
+
+from dcgan.config import DataConfig
+from dcgan.data.files import Source
+from dcgan.data.pictures import BadPictureError, fitted
+from dcgan.errors import UserError
+
+log = logging.getLogger(__name__)
+
+FORMAT = 1  # to be raised with every change of what is in the files or how the pixels are made
+BLOCK = 128  # pictures between two lines of progress
+WORTH_WORKERS = 0.5  # seconds of work that starting worker processes pays for
+
+
+@dataclass
+class Store:
+    """``images`` uint8 ``(N, C, H, W)``, memory-mapped; rows whose file is in ``bad`` hold nothing."""
+
+    path: Path
+    images: npt.NDArray[np.uint8]
+    bad: dict[int, str]  # row: why it holds nothing
+    digest: str  # of the pixels
+
+
+class Block(NamedTuple):
+    """Some prepared rows, as they travel between processes."""
+
+    pixels: bytes
+    digest: str
+    bad: dict[int, str]
+
+
+class Blocks(Dataset[Block]):
+    """The rows from ``start`` on, prepared `BLOCK` by `BLOCK`."""
+
+    def __init__(self, source: Source, config: DataConfig, start: int) -> None:
+        self.source, self.config, self.start = source, config, start
+        self.shape = (config.channels, *config.image_size)
+
+    def __len__(self) -> int:
+        return math.ceil((len(self.source.labels) - self.start) / BLOCK)
+
+    def __getitem__(self, block: int) -> Block:
+        first = self.start + block * BLOCK
+        rows = range(first, min(first + BLOCK, len(self.source.labels)))
+        pixels = np.zeros((len(rows), *self.shape), np.uint8)
+        bad = {}
+        config = self.config
+        for place, row in enumerate(rows):
+            try:
+                image = self.source.files.open(row)
+                pixels[place] = fitted(image, config.image_size, config.channels, config.fit, config.upscale)
+            except BadPictureError as error:
+                bad[row] = str(error)
+        content = pixels.tobytes()
+        return Block(content, hashlib.blake2b(content, digest_size=16).hexdigest(), bad)
+
+
+def prepare(source: Source, config: DataConfig) -> Store:
+    """The store of a source, made if it is not there; while another process makes it, wait for that.
+
+    Raises:
+        UserError: if there is no room for it, or it was damaged.
+    """
+    height, width = config.image_size
+    size = f"{height}x{width}x{config.channels}"
+    settings = [FORMAT, source.files.key, size, config.fit, config.upscale]
+    key = hashlib.blake2b(json.dumps(settings).encode(), digest_size=6).hexdigest()
+    path = Path(config.store) / f"{source.name}-{size}-{key}"
+    if not path.exists():
+        with _store_errors(config):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with _locked(path):
+                if not path.exists():
+                    _make(source, config, path)
+    return _open(path)
+
+
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _open(path: Path) -> Store:
+    try:
+        images = np.load(path / "images.npy", mmap_mode="r")
+        about = json.loads((path / "store.json").read_text())
+        bad = {int(row): reason for row, reason in about["bad"].items()}
+        return Store(path, np.asarray(images), bad, about["digest"])
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(
+            f"the prepared pictures in {path} are damaged ({error}); delete that directory"
+        ) from error
+
+
+def _make(source: Source, config: DataConfig, path: Path) -> None:
+    """Make the store, from where an earlier attempt ended."""
+    shape = (len(source.labels), config.channels, *config.image_size)
+    with _Partial(path, shape) as partial:
+        begun = told = time.perf_counter()
+        first = partial.rows
+        if first:
+            log.info("preparing goes on at picture %s of %s", f"{first:,}", f"{shape[0]:,}")
+        terminal = sys.stderr.isatty()
+        bar = tqdm(
+            total=shape[0], initial=first, desc=f"preparing {source.name}", disable=not terminal, leave=False
+        )
+        with bar:
+            for block in _in_parallel(Blocks(source, config, first)):
+                partial.append(block)
+                bar.update(len(block.pixels) // math.prod(shape[1:]))
+                if not terminal and time.perf_counter() - told > 10:
+                    told = time.perf_counter()
+                    log.info("preparing: %s of %s pictures", f"{partial.rows:,}", f"{shape[0]:,}")
+        partial.finish()
+    seconds, count, size = time.perf_counter() - begun, shape[0] - first, math.prod(shape) / 1e6
+    rate = count / seconds
+    log.info(
+        "prepared %s pictures in %.1f s, %s a second: %s, %.1f MB",
+        f"{count:,}",
+        seconds,
+        f"{rate:,.0f}",
+        path,
+        size,
+    )
+
+
+class _Partial:
+    """A store in the making, in ``path``.partial; ``rows`` of it are there."""
+
+    def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
+        self.path, self.directory, self.total = path, path.with_name(path.name + ".partial"), shape[0]
+        self.directory.mkdir(exist_ok=True)
+        journal = self.directory / "progress.jsonl"
+        lines = journal.read_text().splitlines(keepends=True) if journal.exists() else []
+        whole = [line for line in lines if line.endswith("\n")]  # the last may have been cut short
+        self.done = [json.loads(line) for line in whole]
+        if not self.done:
+            self._begin(shape)
+        self.images = (self.directory / "images.npy").open("r+b")
+        row = math.prod(shape[1:])
+        self.images.seek(
+            self.images.seek(0, os.SEEK_END) + (self.rows - self.total) * row
+        )  # after the header
+        self.journal = journal.open("a")
+        self.journal.truncate(sum(map(len, whole)))
+        self.written, self.last_write = len(self.done), time.perf_counter()
+
+    def _begin(self, shape: tuple[int, ...]) -> None:
+        needed, free = math.prod(shape), shutil.disk_usage(self.directory).free
+        if needed > free:
+            self.directory.rmdir()
+            raise UserError(
+                f"{self.total:,} pictures take {needed / 1e9:.1f} GB prepared, and data.store={self.path.parent} "
+                f"has {free / 1e9:.1f} GB free; choose another data.store or a smaller data.image_size"
+            )
+        np.lib.format.open_memmap(
+            self.directory / "images.npy", mode="w+", dtype=np.uint8, shape=shape
+        ).flush()
+
+    def __enter__(self) -> "_Partial":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.images.close()
+        self.journal.close()
+
+    @property
+    def rows(self) -> int:
+        return min(BLOCK * len(self.done), self.total)
+
+    def append(self, block: Block) -> None:
+        self.images.write(block.pixels)
+        self.done.append({"digest": block.digest, "bad": block.bad})
+        if time.perf_counter() - self.last_write > 1:
+            self.write()
+
+    def write(self) -> None:
+        """The pixels to the disk, and then the lines that say that they are there."""
+        self.images.flush()
+        os.fsync(self.images.fileno())
+        self.journal.writelines(json.dumps(line) + "\n" for line in self.done[self.written :])
+        self.journal.flush()
+        self.written, self.last_write = len(self.done), time.perf_counter()
+
+    def finish(self) -> None:
+        self.write()
+        digest = hashlib.blake2b("".join(line["digest"] for line in self.done).encode(), digest_size=16)
+        bad = {row: reason for line in self.done for row, reason in line["bad"].items()}
+        about = {"digest": digest.hexdigest(), "bad": bad}
+        (self.directory / "store.json").write_text(json.dumps(about, indent=1))
+        (self.directory / "progress.jsonl").unlink()
+        self.directory.replace(self.path)
+
+
+def _in_parallel(blocks: Blocks) -> Iterator[Block]:
+    """The blocks in their order, by a process for each core where there is enough to do."""
+    begun = time.perf_counter()
+    for number in range(len(blocks)):
+        rest = len(blocks) - number
+        if number and rest * (time.perf_counter() - begun) / number > WORTH_WORKERS:
+            yield from DataLoader(
+                Subset(blocks, range(number, len(blocks))),
+                batch_size=None,
+                num_workers=min(cores(), rest),
+                prefetch_factor=4,
+            )
+            return
+        yield blocks[number]
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Alone with ``path`` among all processes."""
+    lock = FileLock(path.with_name(path.name + ".lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        log.info("another process is preparing %s; waiting for it", path)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _store_errors(config: DataConfig) -> Iterator[None]:
+    """What goes wrong with the disk or a worker process, as a sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(
+            f"data.store={config.store} cannot be written ({error.strerror}); choose another directory"
+        ) from error
+    except RuntimeError as error:  # DataLoader's
+        raise UserError(
+            f"a process that prepared pictures ended ({str(error).splitlines()[0]}); was memory short? "
+            "the same command goes on where it was"
+        ) from error

@@ -1,0 +1,143 @@
+"""The sets whose pictures are files of their own: any folder or zip archive, and CelebA."""
+
+import csv
+import io
+import logging
+from pathlib import Path
+
+import numpy as np
+
+from dcgan.config import DataConfig, OnBadFile
+from dcgan.data.downloads import found_or_downloaded
+from dcgan.data.files import Archive, Directory, Files, Source
+from dcgan.errors import UserError
+
+log = logging.getLogger(__name__)
+
+# Directories at the top of a tree that are parts of the set, not classes; whether they are held out.
+PARTS = {"train": False, "training": False, "val": True, "valid": True, "validation": True, "test": True}
+# Where below data.root CelebA's files lie, as its authors, torchvision and Kaggle lay them out.
+CELEBA_PLACES = [
+    f"{top}{part}" for top in ("", "celeba/", "CelebA/") for part in ("", "Img/", "Anno/", "Eval/")
+]
+CELEBA_IMAGES = ("img_align_celeba/img_align_celeba", "img_align_celeba", "img_align_celeba.zip")
+
+
+def folder(_: DataConfig, root: Path) -> Source:
+    """Any pictures. Where all lie in subdirectories, those name the classes.
+
+    Directories in which everything lies do not count; ``train`` and ``test`` or ``val`` above the rest are
+    parts of the set.
+    """
+    files = open_files(root)
+    parts = _without_common([name.split("/")[:-1] for name in files.names])
+    tops = {below[0] if below else "" for below in parts}
+    held_out = None
+    if len(tops) > 1 and tops <= PARTS.keys() and not all(PARTS[top] for top in tops):
+        held_out = np.array([PARTS[below[0]] for below in parts])
+        parts = _without_common([below[1:] for below in parts])
+        tops = {below[0] if below else "" for below in parts}
+    if len(tops) < 2 or "" in tops:
+        return Source(root.stem, files, np.zeros(len(parts), np.int64), [], held_out)
+    classes = sorted(tops)
+    numbers = {name: number for number, name in enumerate(classes)}
+    return Source(root.stem, files, np.array([numbers[below[0]] for below in parts]), classes, held_out)
+
+
+def celeba(config: DataConfig, root: Path) -> Source:
+    """CelebA's aligned faces, 178 x 218, RGB, with its partition and, with ``data.label``, an attribute."""
+    files = found_or_downloaded(
+        config,
+        root,
+        lambda: _find_celeba(root),
+        _fetch_celeba,
+    )
+    rows = {name.rpartition("/")[2]: row for row, name in enumerate(files.names)}
+    partition = _table(files, root, "list_eval_partition")
+    held_out = None
+    if partition is None:
+        log.warning("%s has no list_eval_partition.txt or .csv; a share of the pictures is held out", root)
+    else:
+        missing = sum(name not in rows for name in partition)
+        if missing and config.on_bad_file is OnBadFile.error:
+            raise UserError(
+                f"data.root={root} has {len(rows)} pictures, but list_eval_partition names {missing} that are not "
+                "there; extract the archive again, or set data.on_bad_file=skip to do without them"
+            )
+        held_out = np.array([partition.get(name, {"partition": "0"})["partition"] != "0" for name in rows])
+    labels = np.zeros(len(rows), np.int64)
+    if config.label is None:
+        return Source("celeba", files, labels, [], held_out)
+    attributes = _table(files, root, "list_attr_celeba")
+    if attributes is None:
+        raise UserError(f"data.label={config.label} needs list_attr_celeba.txt or .csv in data.root={root}")
+    known = next(iter(attributes.values()))
+    if config.label not in known:
+        raise UserError(f"data.label={config.label} is unknown; choose one of {', '.join(known)}")
+    try:
+        labels = np.array([int(attributes[name][config.label] == "1") for name in rows])
+    except KeyError as error:
+        raise UserError(f"list_attr_celeba has no line for {error}; download it again") from error
+    return Source("celeba", files, labels, [f"not {config.label}", config.label], held_out)
+
+
+def open_files(root: Path) -> Directory | Archive:
+    """The pictures in a directory or zip archive.
+
+    Raises:
+        UserError: if it is neither, or holds none.
+    """
+    if root.is_dir():
+        return Directory(root)
+    if root.is_file():
+        return Archive(root)
+    raise UserError(f"data.root={root} does not exist")
+
+
+def _fetch_celeba(directory: str) -> None:
+    from torchvision.datasets import CelebA  # noqa: PLC0415 - takes a second
+
+    CelebA(directory, split="all", download=True)
+
+
+def _find_celeba(root: Path) -> Files | None:
+    if root.is_file():
+        return Archive(root)
+    found = (root / place / images for place in CELEBA_PLACES for images in CELEBA_IMAGES)
+    path = next((path for path in found if path.exists()), None)
+    return None if path is None else open_files(path)
+
+
+def _table(files: Files, root: Path, name: str) -> dict[str, dict[str, str]] | None:
+    """One of CelebA's lists, by picture: as its authors write it (``.txt``) or as Kaggle does (``.csv``)."""
+    for suffix in (".csv", ".txt"):
+        places = [root / place / (name + suffix) for place in CELEBA_PLACES] if root.is_dir() else []
+        path = next((path for path in places if path.is_file()), None)
+        text = path.read_text() if path else None
+        if text is None and isinstance(files, Archive):
+            text = files.text(name + suffix)
+        if text is None:
+            continue
+        lines = (
+            list(csv.reader(io.StringIO(text)))
+            if suffix == ".csv"
+            else [line.split() for line in text.splitlines()]
+        )
+        if suffix == ".csv":
+            header = lines.pop(0)[1:]
+        elif len(lines[0]) == 1:  # how many pictures follow; then the names of the columns
+            header = lines[1]
+            lines = lines[2:]
+        else:
+            header = ["partition"]
+        return {line[0]: dict(zip(header, line[1:], strict=True)) for line in lines if line}
+    return None
+
+
+def _without_common(parts: list[list[str]]) -> list[list[str]]:
+    """Paths without the directories that all of them begin with."""
+    first = parts[0]
+    common = 0
+    while all(len(path) > common and path[common] == first[common] for path in parts) and common < len(first):
+        common += 1
+    return [path[common:] for path in parts]

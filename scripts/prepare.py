@@ -1,0 +1,38 @@
+"""Prepare the pictures that a training would prepare, and say what is there.
+
+    python scripts/prepare.py data=NAME [data.root=DIR_OR_ZIP] [data.image_size=64] [any setting of dcgan.train]
+
+Pictures are decoded and resized once, into data.store; a training with the same settings begins at once then.
+Some of them are put beside them as examples.png.
+"""
+
+import sys
+
+from dcgan import cli
+
+
+def main() -> None:
+    """Parse, prepare, print."""
+    config = cli.compose(sys.argv[1:], __doc__).data
+
+    # After the arguments are checked: importing torch takes seconds.
+    from dcgan import data
+    from dcgan.images import grid, save_png
+    from dcgan.tracking import log_to
+
+    log_to(None)
+    found = data.load(config)
+    for name, images in (("to train on", found.train), ("held out", found.held_out)):
+        print(f"{len(images):,} pictures {name}")
+        for label, kind in enumerate(images.classes):
+            print(f"    {(images.labels == label).sum():,} {kind}")
+    for name, reason in found.skipped.items():
+        print(f"skipped: {name} {reason}")
+    columns = min(len(found.train.classes) or 10, 20)
+    examples = found.train.examples(columns, 8, by_class=bool(found.train.classes))
+    save_png(grid(examples, columns), found.store / "examples.png")
+    print(f"examples: {found.store / 'examples.png'}")
+
+
+if __name__ == "__main__":
+    cli.exit_on_error(main)

@@ -1,0 +1,137 @@
+"""Prepared pictures, and batches that are functions of (seed, step)."""
+
+import numpy as np
+import pytest
+import torch
+
+from dcgan import data, images
+from dcgan.config import AugmentConfig, DataConfig
+from dcgan.data.batches import augmented
+from dcgan.errors import UserError
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return str(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture(scope="module")
+def digits(store):
+    return data.load(DataConfig(store=store))
+
+
+def numbered(count):
+    """Pictures of one pixel, whose value and label are their number."""
+    numbers = np.arange(count)
+    pixels = numbers.astype(np.uint8).reshape(count, 1, 1, 1)
+    return data.ImageSet(pixels, numbers, numbers, [str(n) for n in numbers], "")
+
+
+def test_a_tenth_of_each_digit_is_held_out(digits):
+    assert digits.train.store.shape == (5000, 1, 28, 28)
+    assert digits.train.store.dtype == np.uint8
+    assert np.bincount(digits.train.labels).tolist() == [450] * 10
+    assert np.bincount(digits.held_out.labels).tolist() == [50] * 10
+    assert not set(digits.train.rows) & set(digits.held_out.rows)
+    assert digits.train.classes == list("0123456789")
+
+
+def test_another_size_is_the_same_pictures_resized(digits, store):
+    small = data.load(DataConfig(image_size=[9, 17], store=store)).train
+    assert small.store.shape == (5000, 1, 9, 17)
+    assert small.store.mean() == pytest.approx(digits.train.store.mean(), rel=0.05)
+    assert small.fingerprint != digits.train.fingerprint
+    assert data.load(DataConfig(store=store)).train.fingerprint == digits.train.fingerprint
+    other_share = data.load(DataConfig(held_out=0.2, store=store))
+    assert other_share.store == digits.store
+    assert other_share.train.fingerprint != digits.train.fingerprint
+
+
+def test_an_epoch_sees_every_picture_once_in_an_order_of_its_own():
+    pictures = numbered(10)
+    batches = data.Batches(pictures, 5, seed=0, device=CPU)
+    epochs = [torch.cat([batches[2 * epoch][1], batches[2 * epoch + 1][1]]) for epoch in range(3)]
+    assert all(sorted(epoch.tolist()) == list(range(10)) for epoch in epochs)
+    assert not torch.equal(epochs[0], epochs[1])
+    # In any order of asking, and by another object.
+    again = data.Batches(pictures, 5, seed=0, device=CPU)
+    assert torch.equal(again[4][1], epochs[2][:5])
+    assert not torch.equal(data.Batches(pictures, 5, seed=1, device=CPU)[0][1], batches[0][1])
+
+
+def test_a_batch_is_in_minus_one_to_one(digits):
+    batch, labels = data.Batches(digits.train, 64, seed=0, device=CPU)[3]
+    assert batch.shape == (64, 1, 28, 28)
+    assert batch.dtype == torch.float32
+    assert batch.min() == -1
+    assert batch.max() == 1
+    assert labels.shape == (64,)
+
+
+def test_images_and_labels_belong_together():
+    images, labels = data.Batches(numbered(10), 10, seed=3, device=CPU)[7]
+    assert torch.equal(images_as_numbers(images), labels)
+
+
+def images_as_numbers(batch):
+    return images.to_uint8(batch).flatten().long()
+
+
+def test_pictures_kept_on_the_device_are_the_same(digits, monkeypatch):
+    monkeypatch.setattr("dcgan.data.batches.MOVED", 10**6)  # several pieces
+    read = data.Batches(digits.train, 64, seed=0, device=CPU)
+    resident = data.Batches(digits.train, 64, seed=0, device=CPU, on_device=True)
+    assert read.resident is None
+    assert resident.resident is not None
+    for step in (0, 100):
+        for one, other in zip(read[step], resident[step], strict=True):
+            assert torch.equal(one, other)
+
+
+def test_too_few_pictures_for_a_batch_are_an_error(digits):
+    with pytest.raises(UserError, match="batch_size=4501 is more than the 4500 pictures"):
+        data.Batches(digits.train, 4501, seed=0, device=CPU)
+
+
+def test_flips_and_moves_are_of_the_step_and_of_each_picture():
+    picture = torch.arange(1, 10, dtype=torch.uint8).view(1, 1, 3, 3)
+    many = picture.expand(200, 1, 3, 3)
+    flipped = augmented(many, AugmentConfig(flip=True), torch.Generator().manual_seed(0))
+    kinds = {tuple(image.flatten().tolist()) for image in flipped}
+    assert kinds == {(1, 2, 3, 4, 5, 6, 7, 8, 9), (3, 2, 1, 6, 5, 4, 9, 8, 7)}
+    moved = augmented(many, AugmentConfig(translate=1), torch.Generator().manual_seed(0))
+    kinds = {tuple(image.flatten().tolist()) for image in moved}
+    assert len(kinds) == 9
+    assert (1, 1, 2, 1, 1, 2, 4, 4, 5) in kinds  # down and right: the border is repeated
+    assert (5, 6, 6, 8, 9, 9, 8, 9, 9) in kinds
+
+    def batch(step, seed=0):
+        pictures = numbered(8)
+        pictures.store = np.random.default_rng(0).integers(0, 256, (8, 3, 4, 5), dtype=np.uint8)
+        augment = AugmentConfig(flip=True, translate=2)
+        return data.Batches(pictures, 8, seed, CPU, augment)[step][0]
+
+    assert torch.equal(batch(5), batch(5))
+    assert not torch.equal(batch(5).sort(0)[0], batch(6).sort(0)[0])
+    assert batch(5).shape == (8, 3, 4, 5)
+
+
+def test_examples_show_a_class_per_column(digits):
+    train = digits.train
+    chosen = train.examples(columns=10, rows=2, by_class=True)
+    everything = train.images(np.arange(len(train)))
+    for row in range(2):
+        for column in range(10):
+            matches = (everything[train.labels == column] == chosen[10 * row + column]).flatten(1).all(1)
+            assert matches.any()
+    assert len(train.examples(columns=4, rows=3, by_class=False)) == 12
+
+
+def test_uint8_to_float_and_back_loses_nothing():
+    every = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16)
+    assert torch.equal(images.to_uint8(images.to_float(every)), every)
+    assert images.to_float(every).min() == -1
+    assert images.to_float(every).max() == 1
+    assert images.to_uint8(torch.tensor([-9.0, 9.0])).tolist() == [0, 255]

@@ -1,0 +1,167 @@
+"""What bad input gets, through the real command: one sentence that names the file and the fix, and exit code 1."""
+
+import os
+import shutil
+import zipfile
+
+import pytest
+from layouts import celeba, idx
+from PIL import Image
+
+
+def pictures(root, count=4, size=(16, 16)):
+    root.mkdir()
+    for number in range(count):
+        Image.new("RGB", size, (number, 0, 0)).save(root / f"{number}.png")
+    return root
+
+
+def missing(root):
+    """Nothing."""
+
+
+def empty(root):
+    root.mkdir()
+
+
+def only_other_files(root):
+    root.mkdir()
+    (root / "notes.txt").write_text("words")
+
+
+def half_extracted(root):
+    celeba(root, 20)
+    for number in range(11, 21):
+        (root / "img_align_celeba" / f"{number:06d}.jpg").unlink()
+
+
+def truncated(root):
+    pictures(root)
+    Image.effect_noise((64, 64), 50).save(root / "cut.jpg")
+    os.truncate(root / "cut.jpg", 900)
+
+
+def zero_bytes(root):
+    (pictures(root) / "nothing.png").touch()
+
+
+def mislabelled(root):
+    pictures(root)
+    Image.new("RGB", (16, 16)).save(root / "really.tiff")
+    (root / "really.tiff").rename(root / "so-called.png")
+
+
+def text(root):
+    (pictures(root) / "words.jpg").write_text("Remember the milk.")
+
+
+def quota_page(root):
+    root.write_text("<!DOCTYPE html><html><title>Google Drive - Quota exceeded</title></html>")
+
+
+def cut_archive(root):
+    pictures(root.parent / "whole")
+    shutil.move(shutil.make_archive("whole", "zip", root.parent / "whole"), root)
+    os.truncate(root, root.stat().st_size // 2)
+
+
+def bomb_in_an_archive(root):
+    with zipfile.ZipFile(root, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("huge.png", bytes(300 * 10**6))
+
+
+def cut_idx(root):
+    idx(root)
+    os.truncate(root / "train-images-idx3-ubyte.gz", 9000)
+
+
+def lying_idx(root):
+    idx(root, compress=False)
+    os.truncate(root / "train-images-idx3-ubyte", 30000)
+
+
+def bomb(root):
+    pictures(root)
+    content = bytearray((root / "0.png").read_bytes())
+    Image.new("L", (4, 4)).save(root / "bomb.bmp")
+    content = bytearray((root / "bomb.bmp").read_bytes())
+    content[18:26] = (60000).to_bytes(4, "little") * 2
+    (root / "bomb.bmp").write_bytes(content)
+
+
+def small(root):
+    Image.new("RGB", (40, 20)).save(pictures(root, size=(32, 32)) / "small.png")
+
+
+def good(root):
+    pictures(root)
+
+
+FOLDER, SIZE = "data=folder", "data.image_size=16"
+ROWS = [
+    (missing, [FOLDER], "data.root=in does not exist"),
+    (missing, ["data=celeba", "data.download=false"], "data=celeba is not in in, and data.download=false"),
+    (empty, [FOLDER], "data.root=in holds no pictures (.png .jpg .jpeg .webp .bmp)"),
+    (only_other_files, [FOLDER], "data.root=in holds no pictures"),
+    (half_extracted, ["data=celeba"], "names 10 that are not there; extract the archive again"),
+    (truncated, [FOLDER, SIZE], "cut.jpg is damaged (image file is truncated"),
+    (zero_bytes, [FOLDER, SIZE], "nothing.png is empty; remove or mend them, or set data.on_bad_file=skip"),
+    (mislabelled, [FOLDER, SIZE], "so-called.png is another kind of file, not a picture in PNG, JPEG"),
+    (text, [FOLDER, SIZE], "words.jpg is text, not a picture"),
+    (quota_page, [FOLDER], "data.root=in is a web page (about a quota or an error?), not a zip archive"),
+    (
+        quota_page,
+        ["data=celeba"],
+        "data.root=in is a web page (about a quota or an error?), not a zip archive",
+    ),
+    (cut_archive, [FOLDER], "data.root=in is a zip archive that was cut short; download it again"),
+    (bomb_in_an_archive, [FOLDER], "huge.png is 300 MB large"),
+    (cut_idx, ["data=mnist"], "in/train-images-idx3-ubyte.gz is damaged or cut short"),
+    (lying_idx, ["data=mnist"], "says that it holds 40 x 28 x 28 bytes, but holds 29984; download it again"),
+    (missing, ["data=fashion_mnist"], "cannot be downloaded"),
+    (bomb, [FOLDER, SIZE], "bomb.bmp has too many pixels: a decompression bomb?"),
+    (small, [FOLDER, "data.image_size=32"], "small.png is too small with 20 x 40 pixels"),
+    (small, [FOLDER, "data.image_size=32"], "set a smaller data.image_size or data.upscale=true"),
+    (good, [FOLDER, SIZE, "batch_size=5"], "batch_size=5 is more than the 4 pictures"),
+    (good, [FOLDER, SIZE, "data.store=in/0.png/x"], "data.store=in/0.png/x cannot be written"),
+    (good, [FOLDER, "data.label=Smiling"], "data.label=Smiling is for data=celeba"),
+    (good, [FOLDER, "data.channels=4"], "data.channels=4 must be 1 for grey or 3 for RGB"),
+]
+
+
+@pytest.mark.parametrize(
+    ("make", "settings", "sentence"), ROWS, ids=lambda value: getattr(value, "__name__", "")
+)
+def test_bad_input_gets_a_sentence(command, tmp_path, monkeypatch, make, settings, sentence):
+    for name in ("http_proxy", "https_proxy"):  # no network
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.chdir(tmp_path)
+    make(tmp_path / "in")
+    before = {path for path in (tmp_path / "in").rglob("*") if path.name != ".lock"}
+    done = command("train", "experiment=smoke", "data.root=in", *settings)
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    (error,) = (line for line in done.stderr.splitlines() if line.startswith("error: "))
+    assert sentence in error
+    assert not list((tmp_path / "outputs").iterdir())
+    assert not list(tmp_path.glob("data/prepared/*.partial"))
+    assert {path for path in (tmp_path / "in").rglob("*") if path.name != ".lock"} == before
+
+
+def test_bad_files_can_be_skipped_and_are_listed(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    truncated(tmp_path / "in")
+    (tmp_path / "in" / "words.jpg").write_text("Remember the milk.")
+    arguments = ["data=folder", "data.root=in", "data.image_size=16", "data.on_bad_file=skip"]
+    done = command("train", "experiment=smoke", "batch_size=2", "name=run", "data.held_out=0", *arguments)
+    assert done.returncode == 0, done.stderr
+    skipped = (tmp_path / "outputs" / "run" / "skipped.txt").read_text().splitlines()
+    assert [line.split("\t")[0] for line in skipped] == ["cut.jpg", "words.jpg"]
+    assert "is damaged (image file is truncated" in skipped[0]
+    assert "2 files were skipped, listed in outputs/run/skipped.txt" in done.stderr
+    prepared = command("prepare.py", "data.held_out=0", *arguments)
+    assert "4 pictures to train on" in prepared.stdout
+    assert "skipped: words.jpg is text" in prepared.stdout
+    (examples,) = tmp_path.glob("data/prepared/*/examples.png")
+    with Image.open(examples) as picture:
+        assert picture.size == (10 * 18 + 2, 8 * 18 + 2)

@@ -1,0 +1,203 @@
+"""The store: made once, whole or not at all, and never mistaken for another."""
+
+import json
+import os
+import signal
+import threading
+import time
+import types
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dcgan import data
+from dcgan.config import DataConfig
+from dcgan.data import store
+from dcgan.errors import UserError
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """300 pictures of 12 x 12: three blocks."""
+    root = tmp_path / "in"
+    root.mkdir()
+    for number in range(300):
+        Image.new("L", (12, 12), number % 256).save(root / f"{number:03d}.png")
+    return root
+
+
+def config(root, **settings):
+    settings = {
+        "image_size": 8,
+        "channels": 1,
+        "held_out": 0.0,
+        "store": str(root.parent / "store"),
+        **settings,
+    }
+    return DataConfig(name="folder", root=str(root), **settings)
+
+
+def test_a_store_is_made_once(pictures, monkeypatch):
+    first = data.load(config(pictures))
+    assert first.train.store.shape == (300, 1, 8, 8)
+    assert [int(image.mean()) for image in first.train.store] == [n % 256 for n in range(300)]
+    monkeypatch.setattr(store, "_make", None)  # not again
+    again = data.load(config(pictures))
+    assert again.train.fingerprint == first.train.fingerprint
+    assert {path.name for path in first.store.iterdir()} == {"images.npy", "store.json"}
+
+
+def test_its_file_is_numpys_and_mapped_not_read(pictures):
+    found = data.load(config(pictures))
+    mapped = np.load(found.store / "images.npy", mmap_mode="r")
+    assert np.array_equal(mapped, found.train.store)
+    assert isinstance(found.train.store.base, np.memmap)
+
+
+def change_content(root):
+    path = root / "007.png"
+    times = path.stat()
+    before = path.read_bytes()
+    Image.new("L", (12, 12), 6).save(path)
+    assert len(path.read_bytes()) == len(before)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))  # same size, same time
+
+
+@pytest.mark.parametrize(
+    ("change", "settings"),
+    [
+        (lambda root: None, {"image_size": 9}),
+        (lambda root: None, {"channels": 3}),
+        (lambda root: None, {"fit": "pad"}),
+        (lambda root: (root / "007.png").unlink(), {}),
+        (lambda root: (root / "007.png").rename(root / "7.png"), {}),
+        (lambda root: Image.new("L", (12, 12)).save(root / "new.png"), {}),
+        (change_content, {}),
+    ],
+)
+def test_another_source_or_setting_is_another_store(pictures, change, settings):
+    before = data.load(config(pictures))
+    change(pictures)
+    after = data.load(config(pictures, **settings))
+    assert after.store != before.store
+    assert before.store.exists()
+
+
+def test_processes_prepare_the_same_as_one(pictures, monkeypatch):
+    alone = data.load(config(pictures))
+    monkeypatch.setattr(store, "WORTH_WORKERS", -1.0)
+    parallel = data.load(config(pictures, store=str(pictures.parent / "other")))
+    assert np.array_equal(alone.train.store, parallel.train.store)
+    assert alone.train.fingerprint == parallel.train.fingerprint
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_a_preparation_that_stopped_goes_on_where_it_was(pictures, monkeypatch, cut):
+    whole = data.load(config(pictures, store=str(pictures.parent / "other")))
+
+    def stopping(blocks):
+        for number in range(2):
+            yield blocks[number]
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "_in_parallel", stopping)
+        patched.setattr(store.time, "perf_counter", iter(range(0, 10**6, 10)).__next__)  # written every time
+        with pytest.raises(KeyboardInterrupt):
+            data.load(config(pictures))
+    (partial,) = (pictures.parent / "store").glob("*.partial")
+    journal = partial / "progress.jsonl"
+    assert len(journal.read_text().splitlines()) == 2
+    if cut:  # by a power failure: the line of the second block is not whole
+        os.truncate(journal, journal.stat().st_size - 3)
+    begun = []
+    made = store.Blocks.__getitem__
+    monkeypatch.setattr(
+        store.Blocks, "__getitem__", lambda b, n: begun.append(b.start + 128 * n) or made(b, n)
+    )
+    resumed = data.load(config(pictures))
+    assert begun == ([128, 256] if cut else [256])
+    assert np.array_equal(resumed.train.store, whole.train.store)
+    assert resumed.train.fingerprint == whole.train.fingerprint
+    assert not partial.exists()
+
+
+def test_two_at_once_prepare_once(pictures, monkeypatch):
+    made = []
+    make = store._make
+
+    def slow(source, config, path):
+        made.append(path)
+        time.sleep(0.5)
+        make(source, config, path)
+
+    monkeypatch.setattr(store, "_make", slow)
+    found = []
+    threads = [threading.Thread(target=lambda: found.append(data.load(config(pictures)))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 1
+    assert found[0].train.fingerprint == found[1].train.fingerprint
+
+
+def test_bad_files_are_an_error_or_skipped_and_prepared_but_once(pictures, monkeypatch):
+    (pictures / "100.png").write_bytes(b"")
+    (pictures / "200.png").write_text("words")
+    message = r"of the pictures in .* 2 cannot be used: 100.png is empty; 200.png is text, .*on_bad_file=skip"
+    with pytest.raises(UserError, match=message):
+        data.load(config(pictures))
+    monkeypatch.setattr(store, "_make", None)
+    found = data.load(config(pictures, on_bad_file="skip"))
+    assert len(found.train) == 298
+    assert found.skipped == {
+        "100.png": "is empty",
+        "200.png": "is text, not a picture in PNG, JPEG, WEBP, BMP",
+    }
+    assert 100 not in found.train.rows
+
+
+def test_a_damaged_store_is_named(pictures):
+    found = data.load(config(pictures))
+    os.truncate(found.store / "images.npy", 1000)
+    with pytest.raises(UserError, match=r"store.* are damaged .*; delete that directory"):
+        data.load(config(pictures))
+
+
+def test_no_room_is_said_before_the_work(pictures, monkeypatch):
+    monkeypatch.setattr(store.shutil, "disk_usage", lambda _: types.SimpleNamespace(free=1000))
+    with pytest.raises(
+        UserError, match=r"300 pictures take 0.0 GB prepared, and data.store=.* has 0.0 GB free"
+    ):
+        data.load(config(pictures))
+    assert not list((pictures.parent / "store").glob("*.partial"))
+
+
+def test_a_killed_command_goes_on_and_two_commands_prepare_once(command, tmp_path):
+    """The real thing: ``kill -9`` in the middle, then two trainings at once."""
+    root = tmp_path / "in"
+    root.mkdir()
+    noise = np.random.default_rng(0).integers(0, 256, (600, 600, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(root / "0000.png")
+    for number in range(1, 1200):  # 1 MB each: some seconds of work
+        os.link(root / "0000.png", root / f"{number:04d}.png")
+    arguments = ["data=folder", "data.root=in", "data.image_size=8", "experiment=smoke"]
+    process = command("prepare.py", *arguments, wait=False)
+    deadline = time.monotonic() + 120
+    while not any(path.stat().st_size for path in tmp_path.glob("data/prepared/*.partial/progress.jsonl")):
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    trainings = [command("train", *arguments, f"name={name}", wait=False) for name in "ab"]
+    outputs = [training.communicate(timeout=240)[1] for training in trainings]
+    assert [training.returncode for training in trainings] == [0, 0], outputs
+    both = "".join(outputs)
+    assert both.count("preparing goes on at picture") == 1
+    assert both.count("prepared ") == 1
+    (ready,) = (path for path in (tmp_path / "data" / "prepared").iterdir() if path.is_dir())
+    assert len(np.load(ready / "images.npy", mmap_mode="r")) == 1200
+    assert json.loads((ready / "store.json").read_text())["bad"] == {}
