@@ -94,7 +94,7 @@ def prepare(source: Source, config: DataConfig) -> Store:
     """
     height, width = config.image_size
     size = f"{height}x{width}x{config.channels}"
-    settings = [FORMAT, source.files.key, size, config.fit, config.upscale]
+    settings = [FORMAT, source.files.key, config.fit, config.upscale]
     key = hashlib.blake2b(json.dumps(settings).encode(), digest_size=6).hexdigest()
     path = Path(config.store) / f"{source.name}-{size}-{key}"
     if not path.exists():
