@@ -19,29 +19,36 @@ log = logging.getLogger(__name__)
 FORMAT_VERSION = 1
 
 
-def save(directory: Path, step: int, state: dict[str, Any], keep: int) -> Path:
+def save(directory: Path, step: int, state: dict[str, Any], keep: int) -> None:
     """Write ``state`` as the checkpoint of ``step``, then delete all but the newest ``keep``.
 
+    Raises:
+        OSError, RuntimeError: as `write`.
+    """
+    write(directory / f"step-{step:08d}.pt", {"step": step, **state})
+    for old in _newest_first(directory)[keep:]:
+        old.unlink(missing_ok=True)
+
+
+def write(path: Path, state: dict[str, Any]) -> None:
+    """Write ``state`` for `load`.
+
     The file appears under its name only when it is complete and on the disk; whatever kills the process
-    before leaves the earlier checkpoints as they were.
+    before leaves an earlier one as it was.
 
     Raises:
         OSError, RuntimeError: if the disk does not take it (torch reports a full disk as either).
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    path = directory / f"step-{step:08d}.pt"
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     try:
         with partial.open("wb") as file:
-            torch.save({"format_version": FORMAT_VERSION, "step": step, **state}, file)
+            torch.save({"format_version": FORMAT_VERSION, **state}, file)
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
-    for old in _newest_first(directory)[keep:]:
-        old.unlink(missing_ok=True)
-    return path
 
 
 def load(path: Path) -> dict[str, Any]:

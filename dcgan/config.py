@@ -27,6 +27,8 @@ INCIDENTAL = {
     "sample_every",
     "checkpoint_every",
     "checkpoint_keep",
+    "evaluate_every",
+    "evaluate_samples",
 }
 
 
@@ -76,6 +78,31 @@ class Algorithm(StrEnum):
     matrix = "matrix"
 
 
+class Norm(StrEnum):
+    """What follows the discriminator's strided convolutions but the first."""
+
+    batch = "batch"  # BatchNorm, as in the paper
+    none = "none"  # for penalties on the gradient of each image, which BatchNorm mixes
+
+
+class LossName(StrEnum):
+    """What discriminator and generator play for, see `dcgan.losses`."""
+
+    nonsaturating = "nonsaturating"
+    hinge = "hinge"
+    least_squares = "least_squares"
+    wasserstein = "wasserstein"
+    relativistic = "relativistic"
+
+
+class Change(StrEnum):
+    """Changes of the images that the discriminator is shown, see `dcgan.augment`."""
+
+    color = "color"
+    translation = "translation"
+    cutout = "cutout"
+
+
 class Device(StrEnum):
     """Where to train; ``auto`` is the first of cuda, mps, cpu that is there."""
 
@@ -83,6 +110,20 @@ class Device(StrEnum):
     cpu = "cpu"
     cuda = "cuda"
     mps = "mps"
+
+
+class Weights(StrEnum):
+    """Which of the generator's weights."""
+
+    ema = "ema"
+    raw = "raw"
+
+
+class Statistics(StrEnum):
+    """Which mean and deviation BatchNorm uses when sampling."""
+
+    running = "running"  # those of the training
+    standing = "standing"  # averaged over many batches of the network as it is
 
 
 @dataclass
@@ -138,10 +179,13 @@ class ModelConfig:
     latent_dim: int = 64  # numbers that an image is made from
     width: int = 32  # channels of the largest map; doubles with each halving, at most 8-fold
     kernel_size: int = 4  # of all strided layers; the paper's is 5
+    discriminator_norm: Norm = Norm.batch
+    spectral_norm: bool = False  # divide each of the discriminator's weights by its largest singular value
 
     def __post_init__(self) -> None:
         self.upsample = _choice(Upsample, "model.upsample", self.upsample)
         self.algorithm = _choice(Algorithm, "model.algorithm", self.algorithm)
+        self.discriminator_norm = _choice(Norm, "model.discriminator_norm", self.discriminator_norm)
         _in_range("model.latent_dim", self.latent_dim, 1)
         _in_range("model.width", self.width, 1)
         _in_range("model.kernel_size", self.kernel_size, 2, 8)
@@ -149,6 +193,33 @@ class ModelConfig:
             raise UserError(
                 f"model.algorithm={self.algorithm} has no effect with model.upsample={self.upsample}; "
                 "leave it out or set model.upsample=scratch"
+            )
+
+
+@dataclass
+class LossConfig:
+    """What both networks lower, and what the discriminator is shown."""
+
+    name: LossName = LossName.nonsaturating
+    label_smoothing: float = 0.0  # what the target of real images is below 1; of nonsaturating
+    r1: float = 0.0  # weight of half the squared gradient at real images
+    r2: float = 0.0  # and at generated ones
+    gradient_penalty: float = 0.0  # weight of the gradient's squared distance from norm 1, for wasserstein
+    penalty_every: int = 1  # steps; penalties are computed only then, with as many times the weight
+    instance_noise: float = 0.0  # deviation of noise on all images that are shown; falls to 0 over the run
+    augment: list[Change] = field(default_factory=list)  # of all images that are shown
+
+    def __post_init__(self) -> None:
+        self.name = _choice(LossName, "loss.name", self.name)
+        self.augment = [_choice(Change, "loss.augment", change) for change in self.augment]
+        _in_range("loss.label_smoothing", self.label_smoothing, 0, 0.5)
+        _in_range("loss.penalty_every", self.penalty_every, 1)
+        for setting in ("r1", "r2", "gradient_penalty", "instance_noise"):
+            _in_range(f"loss.{setting}", getattr(self, setting), 0)
+        if self.label_smoothing and self.name is not LossName.nonsaturating:
+            raise UserError(
+                f"loss.label_smoothing={self.label_smoothing} has no effect with loss.name={self.name}; "
+                "leave it out or set loss=nonsaturating"
             )
 
 
@@ -180,6 +251,7 @@ class Config:
 
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     name: str | None = None  # of the run directory in outputs/; made of the overrides if left out
     sweep: str = "unnamed"  # of the directory in outputs/sweeps/ that the runs of -m share
@@ -190,12 +262,16 @@ class Config:
     log_every: int = 50
     sample_every: int = 200
     checkpoint_every: int = 500
+    evaluate_every: int = 500
+    evaluate_samples: int = (
+        2500  # images that an evaluation generates; at most half as many as there are real ones
+    )
     checkpoint_keep: int = 3  # how many of the newest stay
     resume: str = "auto"  # auto: go on where the run directory ends; never; or a checkpoint file
 
     def __post_init__(self) -> None:
         self.device = _choice(Device, "device", self.device)
-        for setting in ("seed", "log_every", "sample_every", "checkpoint_every"):
+        for setting in ("seed", "log_every", "sample_every", "checkpoint_every", "evaluate_every"):
             _in_range(setting, getattr(self, setting), 0)
         _in_range("steps", self.steps, 1)
         _in_range("batch_size", self.batch_size, 2)  # BatchNorm needs two

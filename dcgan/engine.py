@@ -9,10 +9,19 @@ from torch import Tensor, nn
 from torch.optim import Adam
 from torch.optim.swa_utils import AveragedModel
 
-from dcgan.config import Config
+from dcgan.augment import augmented
+from dcgan.config import Config, LossConfig, LossName
 from dcgan.errors import UserError
-from dcgan.losses import discriminator_loss, generator_loss
-from dcgan.networks import Discriminator, Generator, initialise
+from dcgan.images import diversity
+from dcgan.losses import (
+    SATURATED,
+    accuracies,
+    discriminator_loss,
+    generator_loss,
+    gradient_penalty,
+    squared_gradient,
+)
+from dcgan.networks import Discriminator, Generator, initialise, spectral_normalise
 from dcgan.randomness import generator as random_generator
 
 
@@ -62,6 +71,8 @@ def build(config: Config, num_classes: int, device: torch.device) -> TrainState:
     generator, discriminator = Generator(*shape), Discriminator(*shape)
     initialise(generator, config.seed, "generator")
     initialise(discriminator, config.seed, "discriminator")
+    if config.model.spectral_norm:
+        spectral_normalise(discriminator, config.seed)
     generator, discriminator = generator.to(device), discriminator.to(device)
     optim, betas = config.optim, (config.optim.betas[0], config.optim.betas[1])
     return TrainState(
@@ -84,37 +95,87 @@ def train_step(state: TrainState, config: Config, real: Tensor, labels: Tensor |
 
     Returns:
         Scalar tensors by name, on the device: reading one waits for the step to end.
+
+    Raises:
+        UserError: if a loss, a gradient or a parameter is not finite, before it spoils a parameter.
     """
-    g, d = state.generator, state.discriminator
-    rate = learning_rate_factor(state.step, config.steps, config.optim.decay_from)
+    g, d, step = state.generator, state.discriminator, state.step
+    rate = learning_rate_factor(step, config.steps, config.optim.decay_from)
     d_lr, g_lr = config.optim.discriminator_lr * rate, config.optim.generator_lr * rate
-    latents = random_latents(config, state.step, len(real)).to(real.device)
+    latents = random_latents(config, step, len(real)).to(real.device)
 
     fake = g(latents, labels)
-    real_logits, fake_logits = d(real, labels), d(fake.detach(), labels)
-    d_loss = discriminator_loss(real_logits, fake_logits)
-    d_grad_norm = _update(
-        state.discriminator_optimizer, d_loss, d_lr, f"discriminator at step {state.step + 1}"
-    )
+    real_seen, fake_seen = shown(real, config, step, "real"), shown(fake.detach(), config, step, "generated")
+    real_logits, fake_logits, penalty = judged(d, config.loss, step, real_seen, fake_seen, labels)
+    d_loss = discriminator_loss(config.loss, real_logits, fake_logits)
+    d_grad_norm = _update(state, d, state.discriminator_optimizer, d_loss + penalty, d_lr)
 
     d.requires_grad_(False)  # its weights take no gradient in the generator's step
-    fake_logits_after = d(fake, labels)
-    g_loss = generator_loss(fake_logits_after)
-    g_grad_norm = _update(state.generator_optimizer, g_loss, g_lr, f"generator at step {state.step + 1}")
+    fake_logits_after = d(shown(fake, config, step, "generator's"), labels)
+    relativistic = config.loss.name is LossName.relativistic
+    g_loss = generator_loss(config.loss, fake_logits_after, d(real_seen, labels) if relativistic else None)
+    g_grad_norm = _update(state, g, state.generator_optimizer, g_loss, g_lr)
     d.requires_grad_(True)
 
     state.average.update_parameters(g)
     state.step += 1
-    return {
-        "loss/discriminator": d_loss.detach(),
-        "loss/generator": g_loss.detach(),
-        "discriminator/real": real_logits.detach().sigmoid().mean(),
-        "discriminator/fake_before": fake_logits.detach().sigmoid().mean(),
-        "discriminator/fake_after": fake_logits_after.detach().sigmoid().mean(),
+    scalars = {
+        "loss/discriminator": d_loss,
+        "loss/generator": g_loss,
         "gradient_norm/discriminator": d_grad_norm,
         "gradient_norm/generator": g_grad_norm,
         "learning_rate/discriminator": torch.tensor(d_lr),
         "learning_rate/generator": torch.tensor(g_lr),
+        "diversity": diversity(fake.detach(), labels) / diversity(real, labels).clamp(min=1e-6),
+        **({"loss/penalty": penalty} if penalty.requires_grad else {}),  # where one was computed
+        **judgement(config.loss, real_logits, fake_logits, fake_logits_after),
+    }
+    return {name: scalar.detach() for name, scalar in scalars.items()}
+
+
+def shown(images: Tensor, config: Config, step: int, which: str) -> Tensor:
+    """What the discriminator is shown of images: changed and with noise, each time in a way of its own."""
+    loss = config.loss
+    images = augmented(images, loss.augment, random_generator(config.seed, f"augment {which}", step))
+    deviation = loss.instance_noise * (1 - step / config.steps)
+    if deviation:
+        random = random_generator(config.seed, f"noise {which}", step)
+        images = images + deviation * torch.randn(images.shape, generator=random).to(images.device)
+    return images
+
+
+def judged(
+    d: Discriminator, loss: LossConfig, step: int, real: Tensor, fake: Tensor, labels: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The discriminator's logits for real and generated images, and the weighted penalty on its gradients."""
+    # Rarely and heavily instead of always and lightly (lazy regularisation, Karras et al. 2020, section 3.1).
+    weight = loss.penalty_every if (step + 1) % loss.penalty_every == 0 else 0
+    r1, r2 = weight * loss.r1, weight * loss.r2
+    real, fake = real.detach().requires_grad_(r1 > 0), fake.requires_grad_(r2 > 0)
+    real_logits, fake_logits = d(real, labels), d(fake, labels)
+    penalty = real_logits.new_zeros(())
+    if r1:
+        penalty = penalty + r1 / 2 * squared_gradient(real_logits, real)
+    if r2:
+        penalty = penalty + r2 / 2 * squared_gradient(fake_logits, fake)
+    if weight * loss.gradient_penalty:
+        # The places between are not drawn but spread evenly: as uniform, and nothing random.
+        share = (torch.arange(len(real), device=real.device) + 0.5).view(-1, 1, 1, 1) / len(real)
+        between = torch.lerp(real, fake, share).detach().requires_grad_(True)
+        penalty = penalty + weight * loss.gradient_penalty * gradient_penalty(d(between, labels), between)
+    return real_logits, fake_logits, penalty
+
+
+def judgement(loss: LossConfig, real: Tensor, fake: Tensor, fake_after: Tensor) -> dict[str, Tensor]:
+    """What the logits say about who is winning."""
+    accuracy_real, accuracy_fake = accuracies(loss, real, fake)
+    return {
+        "discriminator/real": real.sigmoid().mean(),
+        "discriminator/fake_before": fake.sigmoid().mean(),
+        "discriminator/fake_after": fake_after.sigmoid().mean(),
+        "discriminator/accuracy_real": accuracy_real,
+        "discriminator/accuracy_fake": accuracy_fake,
+        "discriminator/saturated": (torch.cat([real, fake]).abs() > SATURATED).float().mean(),
     }
 
 
@@ -131,8 +192,8 @@ def random_latents(config: Config, step: int, count: int) -> Tensor:
     )
 
 
-def _update(optimizer: Adam, loss: Tensor, lr: float, of_what: str) -> Tensor:
-    """One step down the loss with the learning rate ``lr``; the norm of the gradient."""
+def _update(state: TrainState, network: nn.Module, optimizer: Adam, loss: Tensor, lr: float) -> Tensor:
+    """One step of a network down the loss with the learning rate ``lr``; the norm of the gradient."""
     optimizer.zero_grad()
     loss.backward()
     group = optimizer.param_groups[0]
@@ -140,11 +201,25 @@ def _update(optimizer: Adam, loss: Tensor, lr: float, of_what: str) -> Tensor:
     norm = nn.utils.get_total_norm([p.grad for p in group["params"] if p.grad is not None])
     if not torch.isfinite(loss + norm):
         raise UserError(
-            f"the loss or gradient of the {of_what} is not finite: the training diverged; the last checkpoint "
-            "is kept; start anew with smaller optim.generator_lr and optim.discriminator_lr"
+            f"{_not_finite(network, loss)} of the {type(network).__name__.lower()} is not finite at step "
+            f"{state.step + 1}: the training diverged; the last checkpoint is kept; start anew with smaller "
+            "optim.generator_lr and optim.discriminator_lr, or with loss.r1=1"
         )
     optimizer.step()
     return norm
+
+
+def _not_finite(network: nn.Module, loss: Tensor) -> str:
+    """The first tensor that is not: a parameter spoils the loss, and the loss every gradient."""
+    for name, parameter in network.named_parameters():
+        if not parameter.isfinite().all():
+            return f"the parameter {name}"
+    if not loss.isfinite():
+        return "the loss"
+    for name, parameter in network.named_parameters():
+        if parameter.grad is not None and not parameter.grad.isfinite().all():
+            return f"the gradient of {name}"
+    return "the norm of the gradient"
 
 
 class _WarmedUpAverage:

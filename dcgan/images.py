@@ -1,4 +1,4 @@
-"""Pictures at rest are uint8, in the networks float32 in [-1, 1]; and the way to a file."""
+"""Pictures at rest are uint8, in the networks float32 in [-1, 1]; what is done with either, and the way to a file."""
 
 from pathlib import Path
 
@@ -15,6 +15,51 @@ def to_float(images: Tensor) -> Tensor:
 def to_uint8(images: Tensor) -> Tensor:
     """float32 in [-1, 1] to uint8, rounded; what lies outside is clamped. Inverse of `to_float`."""
     return ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def moved(images: Tensor, down: Tensor, right: Tensor, flip: Tensor | None = None) -> Tensor:
+    """Each image moved by its own number of pixels, the border repeated where nothing comes in.
+
+    Args:
+        images: ``(N, C, H, W)`` of any type.
+        down: ``(N,)`` int64, negative for up.
+        right: ``(N,)`` int64, negative for left.
+        flip: ``(N,)`` bool, which images have left and right exchanged.
+    """
+    count, channels, height, width = images.shape
+    device = images.device
+    rows = (torch.arange(height) - down[:, None]).clamp(0, height - 1).to(device)  # (N, H)
+    columns = (torch.arange(width) - right[:, None]).clamp(0, width - 1)  # (N, W)
+    if flip is not None:
+        columns = torch.where(flip[:, None], width - 1 - columns, columns)
+    number = torch.arange(count, device=device).view(-1, 1, 1, 1)
+    channel = torch.arange(channels, device=device).view(1, -1, 1, 1)
+    return images[number, channel, rows[:, None, :, None], columns.to(device)[:, None, None, :]]
+
+
+def diversity(images: Tensor, labels: Tensor | None) -> Tensor:
+    """How different images are that should be different: mean distance of two, per number of the image.
+
+    With labels, of two of the same class: a generator that has one picture for each class looks diverse
+    otherwise.
+
+    Args:
+        images: float32 ``(N, C, H, W)`` in [-1, 1].
+        labels: ``(N,)``.
+
+    Returns:
+        A scalar from 0 (all the same) to 2.
+    """
+    flat = images.flatten(1)
+    distances = torch.pdist(flat) / flat.shape[1] ** 0.5  # of each pair once
+    if labels is not None:
+        first, second = torch.triu_indices(len(flat), len(flat), offset=1, device=labels.device)
+        # A sum over a mask instead of an index: no size that depends on data, no wait for a GPU.
+        same = (labels[first] == labels[second]).to(distances.dtype)
+    else:
+        same = torch.ones_like(distances)
+    mean: Tensor = (distances * same).sum() / same.sum().clamp(min=1)
+    return mean
 
 
 def grid(images: Tensor, columns: int) -> Tensor:

@@ -12,8 +12,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils import parametrizations
 
-from dcgan.config import ModelConfig, Upsample
+from dcgan.config import ModelConfig, Norm, Upsample
 from dcgan.conv_transpose import ConvTranspose2d
 from dcgan.conv_transpose.arithmetic import conv_output_size, output_padding_for
 from dcgan.randomness import generator as random_generator
@@ -101,8 +102,9 @@ class Discriminator(nn.Module):
         layers: list[nn.Module] = []
         for inputs, outputs in pairwise(widths):
             first = not layers  # no normalisation on the input layer (section 3)
-            layers.append(nn.Conv2d(inputs, outputs, model.kernel_size, STRIDE, padding, bias=first))
-            layers += [] if first else [nn.BatchNorm2d(outputs)]
+            normalised = not first and model.discriminator_norm is Norm.batch
+            layers.append(nn.Conv2d(inputs, outputs, model.kernel_size, STRIDE, padding, bias=not normalised))
+            layers += [nn.BatchNorm2d(outputs)] if normalised else []
             layers.append(nn.LeakyReLU(0.2))
         self.layers = nn.Sequential(*layers)
         self.head = nn.Conv2d(widths[-1], 1, sizes[-1])
@@ -135,6 +137,20 @@ def initialise(network: nn.Module, seed: int, stream: str) -> None:
             nn.init.zeros_(module.bias)
         elif isinstance(module, nn.Embedding):
             nn.init.normal_(module.weight, 0.0, 0.02, generator=random)
+
+
+def spectral_normalise(network: nn.Module, seed: int) -> None:
+    """Divide each weight by its largest singular value, estimated anew in each step (Miyato et al. 2018).
+
+    To be called after `initialise`, which sets the weights themselves.
+    """
+    layers = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d | nn.Embedding)]
+    with torch.random.fork_rng(
+        devices=[]
+    ):  # PyTorch draws the first singular vectors from the global generator
+        torch.manual_seed(seed)
+        for layer in layers:
+            parametrizations.spectral_norm(layer)
 
 
 class ResizeConv2d(nn.Sequential):

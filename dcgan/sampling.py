@@ -20,6 +20,8 @@ from dcgan.randomness import generator as random_generator
 
 GRID_ROWS = 8
 UNLABELLED_COLUMNS = 10
+AT_ONCE = 250  # images in a batch, where many are wanted
+STANDING_BATCHES, STANDING_BATCH = 100, 64
 MOST_COLUMNS = 20  # of a set with more classes the grid shows the first so many
 
 
@@ -30,6 +32,8 @@ class TrainedGenerator:
     network: Generator
     num_classes: int  # 0 if unconditional
     step: int
+    config: Config  # of the run
+    data_fingerprint: str  # of the pictures that it was trained on
 
     def sample(self, seeds: Sequence[int], classes: Sequence[int] | None) -> tuple[Tensor, Tensor]:
         """Images uint8 ``(N, C, H, W)`` and labels int64 ``(N,)``, -1 if unconditional.
@@ -57,17 +61,20 @@ class TrainedGenerator:
         return generate(self.network, latents, labels), labels
 
 
-def load_generator(run: Path, weights: str = "ema") -> TrainedGenerator:
+def load_generator(run: Path, weights: str = "ema", statistics: str = "running") -> TrainedGenerator:
     """The generator of a run directory's newest checkpoint, or of a checkpoint file.
 
     Args:
         run: the directory or the file.
         weights: ``"ema"``, the average over the last steps, or ``"raw"``, those of the last step.
+        statistics: of BatchNorm: ``"running"``, those of the training, or ``"standing"``, see
+            `use_standing_statistics`.
 
     Raises:
         UserError: if there is no such run, or it has no sound checkpoint.
     """
     assert weights in ("ema", "raw")
+    assert statistics in ("running", "standing")
     if not run.exists():
         raise UserError(f"run={run} does not exist; python -m dcgan.train makes runs in outputs/")
     state = checkpoint.newest(run / "checkpoints") if run.is_dir() else checkpoint.load(run)
@@ -77,7 +84,9 @@ def load_generator(run: Path, weights: str = "ema") -> TrainedGenerator:
     num_classes = state["num_classes"]
     network = Generator(config.model, config.data.image_size, config.data.channels, num_classes)
     network.load_state_dict(state["generator_ema" if weights == "ema" else "generator"])
-    return TrainedGenerator(network.eval(), num_classes, state["step"])
+    if statistics == "standing":
+        use_standing_statistics(network, num_classes)
+    return TrainedGenerator(network.eval(), num_classes, state["step"], config, state["data_fingerprint"])
 
 
 def latents_of(seeds: Sequence[int], latent_dim: int) -> Tensor:
@@ -112,6 +121,47 @@ def generate(network: Generator, latents: Tensor, labels: Tensor | None) -> Tens
         label = None if labels is None else labels[index : index + 1].to(device)
         images.append(to_uint8(network(latent[None], label)).cpu())
     return torch.cat(images)
+
+
+@torch.no_grad()
+def generate_many(network: Generator, count: int, labels: Tensor | None, seed: int = 0) -> Tensor:
+    """``count`` images uint8 ``(N, C, H, W)`` on the CPU, for measuring: in batches, so many times as fast.
+
+    The last bits of an image depend on its neighbours here. The network must be in evaluation mode.
+    """
+    device = next(network.parameters()).device
+    latents = torch.randn(count, network.latent_dim, generator=random_generator(seed, "evaluation latents"))
+    images = []
+    for start in range(0, count, AT_ONCE):
+        rows = slice(start, start + AT_ONCE)
+        asked = None if labels is None else labels[rows].to(device)
+        images.append(to_uint8(network(latents[rows].to(device), asked)).cpu())
+    return torch.cat(images)
+
+
+@torch.no_grad()
+def use_standing_statistics(network: Generator, num_classes: int) -> None:
+    """Replace BatchNorm's running statistics by their mean over many batches of this very network.
+
+    The running ones are those of the generator while it was learning, and of its average a moment ago
+    (standing statistics, Brock et al. 2019, appendix D). Leaves it in evaluation mode.
+    """
+    norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    for norm in norms:
+        norm.reset_running_stats()
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = None  # the mean over all batches
+    device = next(network.parameters()).device
+    network.train()
+    for batch in range(STANDING_BATCHES):
+        random = random_generator(0, "standing statistics", batch)
+        latents = torch.randn(STANDING_BATCH, network.latent_dim, generator=random).to(device)
+        labels = torch.randint(max(num_classes, 1), (STANDING_BATCH,), generator=random).to(device)
+        network(latents, labels if num_classes else None)
+    network.eval()
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
 
 
 def columns_for(labels: Tensor) -> int:

@@ -8,7 +8,8 @@ import json
 import logging
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,17 +44,43 @@ class Tracker:
         self._guarded("TensorBoard", lambda: self._open_board(step))
         self._bar = tqdm(total=steps, initial=step, unit="step", disable=not sys.stderr.isatty(), leave=False)
         self._begun = self._last_log = (time.monotonic(), step)
+        self._seconds_aside = 0.0
 
     def advance(self) -> None:
         """One step is done."""
         self._bar.update()
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
-        """Record ``values`` by name, and the speed since the last call."""
-        now, (then, last_step) = time.monotonic(), self._last_log
+        """Record ``values`` by name, and the speed of training since the last call."""
+        now, (then, last_step) = time.monotonic() - self._seconds_aside, self._last_log
         self._last_log = (now, step)
-        speed = (step - last_step) * self.batch_size / (now - then)
-        values = {**values, "speed/images_per_second": speed}
+        values = {
+            **values,
+            "speed/images_per_second": (step - last_step) * self.batch_size / (now - then),
+        }
+        self._record(step, values)
+        self._show(step, values)
+
+    def measures(self, step: int, values: dict[str, float], summary: str) -> None:
+        """Record the ``values`` of an evaluation by name, and show its ``summary``."""
+        self._record(step, values)
+        log.info("step %d/%d  %s", step, self.steps, summary)
+
+    def warn(self, step: int, sentences: list[str]) -> None:
+        """Show what has been noticed, here and in TensorBoard."""
+        for sentence in sentences:
+            log.warning("step %d/%d  %s", step, self.steps, sentence)
+        if sentences:
+            self._to_board(lambda board: board.add_text("warnings", "\n\n".join(sentences), step))
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """What is done within is not training, and does not count for its speed."""
+        begun = time.monotonic()
+        yield
+        self._seconds_aside += time.monotonic() - begun
+
+    def _record(self, step: int, values: dict[str, float]) -> None:
         self._guarded("metrics.jsonl", lambda: _append(self._metrics, {"step": step, **values}))
 
         def curves(board: "SummaryWriter") -> None:
@@ -61,7 +88,6 @@ class Tracker:
                 board.add_scalar(name, value, step)
 
         self._to_board(curves)
-        self._show(step, values)
 
     def picture(self, step: int, name: str, image: Tensor) -> None:
         """Record a uint8 picture ``(C, H, W)``, as ``NAME/step-*.png`` and in TensorBoard."""

@@ -19,13 +19,15 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from dcgan import cli
-from dcgan.config import Config, Device, differences
+from dcgan.config import Config
 from dcgan.errors import UserError
 
 if TYPE_CHECKING:
     import torch
 
+    from dcgan.data import Batches
     from dcgan.engine import TrainState
+    from dcgan.evaluation import Evaluator
 
 log = logging.getLogger("dcgan.train")  # __name__ is "__main__" under python -m
 
@@ -35,40 +37,67 @@ LOCK, LOG = ".lock", "run.log"
 def train(config: Config, run_dir: Path) -> int:
     """Train, or go on training, in ``run_dir``, which nobody else uses; returns the exit code."""
     # Importing torch takes seconds, for which --help and a mistyped setting should not have to wait.
-    from dcgan import data, engine, sampling
-    from dcgan.images import grid
-    from dcgan.tracking import Tracker, log_to
+    from dcgan import data, engine, evaluation, run_directory
+    from dcgan.device import choose_device
+    from dcgan.tracking import log_to
 
     log_to(run_dir / LOG)
 
     # --- Build ---
     device = choose_device(config.device)
-    images, held_out, skipped, _ = data.load(config.data)
+    found = data.load(config.data)
     augment, on_device = config.data.augment, config.data.on_device
-    batches = data.Batches(images, config.batch_size, config.seed, device, augment, on_device)
-    num_classes = len(images.classes) if config.model.conditional else 0
+    batches = data.Batches(found.train, config.batch_size, config.seed, device, augment, on_device)
+    num_classes = len(found.train.classes) if config.model.conditional else 0
     state = engine.build(config, num_classes, device)
     # What a checkpoint says of where it comes from, beside the state.
-    origin = {"config": config.to_plain(), "num_classes": num_classes, "data_fingerprint": images.fingerprint}
+    fingerprint = found.train.fingerprint
+    origin = {"config": config.to_plain(), "num_classes": num_classes, "data_fingerprint": fingerprint}
 
     # --- Resume ---
-    resume(state, config, run_dir, origin)
+    run_directory.resume(state, config, run_dir, origin)
     if state.step >= config.steps:
         log.info("%s is finished: step %d of %d", run_dir, state.step, config.steps)
         return 0
-    describe(run_dir, config, state, len(images), len(held_out), device)
-    list_skipped(run_dir, skipped)
+    describe(run_dir, config, state, len(found.train), len(found.held_out), device)
+    run_directory.list_skipped(run_dir, found.skipped)
+    evaluator = None
+    if config.evaluate_every:
+        evaluator = evaluation.Evaluator(found, config.evaluate_samples, num_classes > 0, device)
+
+    stopped_by = loop(config, run_dir, state, batches, evaluator, origin)
+    if stopped_by:
+        log.info("stopped and saved at step %d; the same command goes on from there", state.step)
+        return 128 + stopped_by
+    log.info("finished: %s", run_dir)
+    return 0
+
+
+def loop(
+    config: Config,
+    run_dir: Path,
+    state: "TrainState",
+    batches: "Batches",
+    evaluator: "Evaluator | None",
+    origin: dict[str, Any],
+) -> int:
+    """Step until all are done or a signal comes; returns the signal's number, or 0."""
+    from dcgan import engine, evaluation, run_directory, sampling
+    from dcgan.images import grid
+    from dcgan.tracking import Tracker
+    from dcgan.watch import Watch
+
+    num_classes, watch, best = origin["num_classes"], Watch(), run_directory.Best(run_dir, state.step)
     latents, labels, columns = sampling.fixed_inputs(config.model.latent_dim, num_classes)
+    last: dict[str, float] = {}  # the newest losses and measures
 
     def due(every: int) -> bool:
         return every > 0 and (state.step % every == 0 or state.step == config.steps)
 
-    # --- Train ---
-    scalars: dict[str, float] = {}
     with Tracker(run_dir, state.step, config.steps, config.batch_size) as tracker, StopSignals() as stop:
         if state.step == 0:
             tracker.text("settings", (run_dir / "config.yaml").read_text())
-            examples = images.examples(columns, sampling.GRID_ROWS, by_class=num_classes > 0)
+            examples = batches.data.examples(columns, sampling.GRID_ROWS, by_class=num_classes > 0)
             tracker.picture(0, "real", grid(examples, columns))
         while state.step < config.steps and not stop.received:
             real, classes = batches[state.step]
@@ -77,100 +106,24 @@ def train(config: Config, run_dir: Path) -> int:
             if due(config.log_every):
                 scalars = {name: float(value) for name, value in result.items()}
                 tracker.scalars(state.step, scalars)
+                tracker.warn(state.step, watch.look(scalars))
+                last |= {name: value for name, value in scalars.items() if name.startswith("loss/")}
             if due(config.sample_every):
                 samples = sampling.generate(state.generator_ema, latents, labels)
                 tracker.picture(state.step, "samples", grid(samples, columns))
+            if evaluator is not None and due(config.evaluate_every):
+                with tracker.aside():
+                    count, asked = evaluator.count, evaluator.labels
+                    measures = evaluator(sampling.generate_many(state.generator_ema, count, asked))
+                    tracker.measures(state.step, evaluation.scalars(measures), evaluation.summary(measures))
+                    best.offer(state, origin, *evaluation.headline(measures))
+                last |= {f"evaluation/{name}": measure.value for name, measure in measures.items()}
             if due(config.checkpoint_every) and state.step < config.steps:
-                save(state, config, run_dir, origin)
-        save(state, config, run_dir, origin, last=True)
+                run_directory.save(state, config, run_dir, origin)
+        run_directory.save(state, config, run_dir, origin, last=True)
         if not stop.received:
-            losses = {name: value for name, value in scalars.items() if name.startswith("loss/")}
-            tracker.finish(config.to_plain(), losses)
-
-    if stop.received:
-        log.info("stopped and saved at step %d; the same command goes on from there", state.step)
-        return 128 + stop.received
-    log.info("finished: %s", run_dir)
-    return 0
-
-
-def resume(state: "TrainState", config: Config, run_dir: Path, origin: dict[str, Any]) -> None:
-    """Put ``state`` where the run directory, else the checkpoint that ``resume`` names, left it.
-
-    Raises:
-        UserError: if the directory belongs to a run with other settings or pictures, or holds a run and
-            ``resume=never``, or if the checkpoint named does not fit.
-    """
-    from dcgan import checkpoint
-
-    own = checkpoint.newest(run_dir / "checkpoints")
-    if own is not None:
-        if config.resume == "never":
-            raise UserError(f"resume=never, but {run_dir} holds a run; delete it or set another name=")
-        changed = differences(own["config"], origin["config"])
-        if own["data_fingerprint"] != origin["data_fingerprint"]:
-            changed.append("the pictures themselves")
-        if changed:
-            raise UserError(
-                f"{run_dir} belongs to a run with other settings ({'; '.join(changed)}); set another name=, "
-                f"and resume={run_dir}/checkpoints/step-{own['step']:08d}.pt to start from where it is"
-            )
-        state.load_state_dict(own)
-    elif config.resume not in ("auto", "never"):
-        start = checkpoint.load(Path(config.resume))
-        if start["step"] >= config.steps:
-            raise UserError(f"resume={config.resume} is at step {start['step']} already; set steps to more")
-        try:
-            state.load_state_dict(start)
-        except (RuntimeError, ValueError) as error:
-            changed = differences(start["config"], origin["config"])
-            raise UserError(
-                f"resume={config.resume} holds networks of another shape ({'; '.join(changed)})"
-            ) from error
-    if own is not None or state.step:
-        log.info("resumed at step %d", state.step)
-
-
-def save(
-    state: "TrainState", config: Config, run_dir: Path, origin: dict[str, Any], *, last: bool = False
-) -> None:
-    """Write a checkpoint. One that fails on the way is reported; the ``last`` one is an error.
-
-    Raises:
-        UserError: if ``last`` and the disk does not take it.
-    """
-    from dcgan import checkpoint
-
-    directory = run_dir / "checkpoints"
-    try:
-        checkpoint.save(directory, state.step, {**origin, **state.state_dict()}, config.checkpoint_keep)
-    except (OSError, RuntimeError) as error:
-        if last:
-            raise UserError(
-                f"the checkpoint of step {state.step} cannot be written to {directory} ({error}); "
-                "make room and run the same command again"
-            ) from error
-        log.warning("no checkpoint at step %d (%s); training goes on", state.step, error)
-
-
-def choose_device(wanted: Device) -> "torch.device":
-    """The device to train on.
-
-    Raises:
-        UserError: if the one asked for is not there.
-    """
-    import torch
-
-    there = {
-        Device.cuda: torch.cuda.is_available(),
-        Device.mps: torch.backends.mps.is_available(),
-        Device.cpu: True,
-    }
-    if wanted is Device.auto:
-        wanted = next(device for device, is_there in there.items() if is_there)
-    if not there[wanted]:
-        raise UserError(f"device={wanted} is not available here; leave it out or set device=cpu")
-    return torch.device(wanted.value)
+            tracker.finish(config.to_plain(), last)
+    return stop.received
 
 
 def describe(
@@ -187,14 +140,6 @@ def describe(
         "%s: %s pictures of %d x %d (%s held out), generator %.2f M and discriminator %.2f M parameters, on %s",
         *(run_dir, f"{count:,}", height, width, f"{held_out:,}", generator, discriminator, device),
     )
-
-
-def list_skipped(run_dir: Path, skipped: dict[str, str]) -> None:
-    """Write the files that are not trained on into the run directory."""
-    if skipped:
-        lines = [f"{name}\t{reason}\n" for name, reason in skipped.items()]
-        (run_dir / "skipped.txt").write_text("".join(lines))
-        log.warning("%d files were skipped, listed in %s", len(skipped), run_dir / "skipped.txt")
 
 
 class StopSignals:

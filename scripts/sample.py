@@ -2,6 +2,7 @@
 
     python scripts/sample.py run=outputs/mnist5k [count=64] [seeds=0-63] [classes=all|3|0,1]
                              [format=grid|files|npz] [out=FILE_OR_DIR] [weights=ema|raw]
+                             [statistics=running|standing]
 
 run      the run directory, or one checkpoint file
 count    how many images: the seeds from 0 on
@@ -11,6 +12,7 @@ format   grid: one PNG, a column per class; files: a PNG each; npz: images uint8
          labels int64 (N,), -1 where the run has none, seeds int64 (N,)
 out      where to; replaced if it is there. Default: sampled.png, sampled/ or sampled.npz in the run directory
 weights  ema: the average over the last steps; raw: those of the last step
+statistics  of BatchNorm. running: those of the training; standing: averaged over many batches of this network
 """
 
 import sys
@@ -21,6 +23,7 @@ from pathlib import Path
 from omegaconf import MISSING
 
 from dcgan import cli
+from dcgan.config import Statistics, Weights
 from dcgan.errors import UserError
 
 
@@ -30,13 +33,6 @@ class Format(StrEnum):
     grid = "grid"
     files = "files"
     npz = "npz"
-
-
-class Weights(StrEnum):
-    """Which of the generator's weights."""
-
-    ema = "ema"
-    raw = "raw"
 
 
 @dataclass
@@ -50,6 +46,7 @@ class Options:
     format: Format = Format.grid
     out: str | None = None
     weights: Weights = Weights.ema
+    statistics: Statistics = Statistics.running
 
 
 def main() -> None:
@@ -65,7 +62,7 @@ def main() -> None:
     from dcgan.images import grid, save_png
 
     run = Path(options.run)
-    trained = sampling.load_generator(run, options.weights)
+    trained = sampling.load_generator(run, options.weights, options.statistics)
     seeds = sampling.parse_numbers("seeds", options.seeds or f"0-{(options.count or 64) - 1}")
     classes = None if options.classes == "all" else sampling.parse_numbers("classes", options.classes)
     images, labels = trained.sample(seeds, classes)

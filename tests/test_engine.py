@@ -80,16 +80,82 @@ def test_the_generators_step_leaves_no_gradient_in_the_discriminator(config, bat
     assert all(p.requires_grad for p in state.discriminator.parameters())
 
 
-def test_a_step_that_is_not_finite_is_stopped_before_the_update(config, batch):
-    state = engine.build(config, 10, CPU)
-    before = copy.deepcopy(state.discriminator.state_dict())
-    real, labels = batch
+def spoil_the_pictures(state, real):
     real[3, 0, 5, 5] = float("nan")
-    with pytest.raises(UserError, match="discriminator at step 1 is not finite"):
+
+
+def spoil_a_parameter(state, real):
+    state.discriminator.layers[3].bias.data[2] = float("inf")
+
+
+def spoil_a_gradient(state, real):
+    state.discriminator.layers[2].weight.register_hook(lambda gradient: gradient * float("nan"))
+
+
+def spoil_the_generator(state, real):
+    state.generator.layers[0].weight.register_hook(lambda gradient: gradient * float("inf"))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "named"),
+    [
+        (spoil_the_pictures, "the loss of the discriminator"),
+        (spoil_a_parameter, "the parameter layers.3.bias of the discriminator"),
+        (spoil_a_gradient, "the gradient of layers.2.weight of the discriminator"),
+        (spoil_the_generator, "the gradient of layers.0.weight of the generator"),
+    ],
+)
+def test_a_step_that_is_not_finite_is_stopped_before_the_update(config, batch, spoil, named):
+    state = engine.build(config, 10, CPU)
+    real, labels = batch
+    spoil(state, real)
+    before = copy.deepcopy(state.state_dict())
+    with pytest.raises(UserError, match=f"{named} is not finite at step 1: "):
         engine.train_step(state, config, real, labels)
-    for name, parameter in state.discriminator.named_parameters():
-        assert torch.equal(parameter, before[name])
+    spoilt = "generator" if "generator" in named else "discriminator"
+    for name, tensor in getattr(state, spoilt).named_parameters():
+        assert torch.equal(tensor, before[spoilt][name])
     assert state.step == 0
+
+
+def test_two_draws_of_what_the_discriminator_is_shown_are_independent(config, batch):
+    config.loss.instance_noise = 0.5
+    noise = [engine.shown(batch[0], config, 3, which) - batch[0] for which in ("real", "generated", "real")]
+    assert torch.equal(noise[0], noise[2])
+    assert not torch.equal(noise[0], noise[1])
+    assert noise[0].std() == pytest.approx(0.5 * 0.7, rel=0.05)  # step 3 of 10
+    assert torch.equal(engine.shown(batch[0], config, config.steps, "real"), batch[0])
+
+
+@pytest.mark.parametrize(("every", "steps"), [(1, [0, 1, 2, 3]), (4, [3]), (3, [2])])
+def test_penalties_come_when_they_are_due(config, batch, every, steps):
+    config.loss.r1, config.loss.penalty_every = 1.0, every
+    state = engine.build(config, 10, CPU)
+    due = [step for step in range(4) if "loss/penalty" in engine.train_step(state, config, *batch)]
+    assert due == steps
+
+
+def test_a_rare_penalty_has_as_many_times_the_weight(config, batch):
+    real, labels = batch
+    state, penalties = engine.build(config, 10, CPU).discriminator.eval(), []
+    for every in (1, 5):
+        config.loss.r1, config.loss.penalty_every = 1.0, every
+        penalties.append(engine.judged(state, config.loss, 4, real, real.clone(), labels)[2].item())
+    assert penalties[1] == pytest.approx(5 * penalties[0])
+
+
+def test_spectral_norm_leaves_no_singular_value_above_one(config):
+    config.model.spectral_norm = True
+    discriminator = engine.build(config, 10, CPU).discriminator.eval()
+    torch.rand(7)
+    again = engine.build(config, 10, CPU).discriminator.state_dict()
+    assert all(torch.equal(tensor, again[name]) for name, tensor in discriminator.state_dict().items())
+    weights = [
+        m.weight for m in discriminator.modules() if isinstance(m, torch.nn.Conv2d | torch.nn.Embedding)
+    ]
+    assert len(weights) == 4
+    for weight in weights:
+        assert torch.linalg.matrix_norm(weight.flatten(1), 2) == pytest.approx(1, abs=0.1)
 
 
 @pytest.mark.parametrize(

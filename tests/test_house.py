@@ -8,10 +8,20 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 LAYERS = [
-    {"errors", "conv_transpose", "config", "losses", "randomness", "checkpoint", "tracking", "images"},
-    {"networks", "data"},
-    {"benchmark", "engine", "sampling"},
-    {"cli", "train"},
+    {
+        "errors",
+        "conv_transpose",
+        "config",
+        "randomness",
+        "checkpoint",
+        "device",
+        "tracking",
+        "images",
+        "watch",
+    },
+    {"augment", "losses", "networks", "data"},
+    {"benchmark", "engine", "evaluation", "sampling"},
+    {"cli", "run_directory", "train"},
 ]
 ROOM = {module: level for level, modules in enumerate(LAYERS) for module in modules}
 

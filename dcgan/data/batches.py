@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dcgan.config import AugmentConfig
 from dcgan.errors import UserError
-from dcgan.images import to_float
+from dcgan.images import moved, to_float
 from dcgan.randomness import generator
 
 MOVED = 2**26  # bytes of pictures that go to a device at once
@@ -33,8 +33,8 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def images(self, chosen: npt.NDArray[np.int64]) -> Tensor:
-        """The pictures of some positions from 0 to N - 1, uint8 ``(len(chosen), C, H, W)``."""
+    def images(self, chosen: npt.NDArray[np.int64] | slice = slice(None)) -> Tensor:
+        """The pictures of some positions from 0 to N - 1, or all, uint8 ``(len(chosen), C, H, W)``."""
         return torch.from_numpy(self.store[self.rows[chosen]])
 
     def examples(self, columns: int, rows: int, by_class: bool) -> Tensor:
@@ -136,13 +136,7 @@ def augmented(images: Tensor, augment: AugmentConfig, random: torch.Generator) -
     """
     if not augment.flip and not augment.translate:
         return images
-    count, channels, height, width = images.shape
-    most = augment.translate
-    flip = torch.rand(count, 1, generator=random) < (0.5 if augment.flip else 0)
-    down, right = torch.randint(-most, most + 1, (2, count, 1), generator=random)
-    rows = (torch.arange(height) - down).clamp(0, height - 1).to(images.device)  # (N, H)
-    columns = (torch.arange(width) - right).clamp(0, width - 1)  # (N, W)
-    columns = torch.where(flip, width - 1 - columns, columns).to(images.device)
-    number = torch.arange(count, device=images.device).view(-1, 1, 1, 1)
-    channel = torch.arange(channels, device=images.device).view(1, -1, 1, 1)
-    return images[number, channel, rows[:, None, :, None], columns[:, None, None, :]]
+    count, most = len(images), augment.translate
+    flip = torch.rand(count, generator=random) < (0.5 if augment.flip else 0)
+    down, right = torch.randint(-most, most + 1, (2, count), generator=random)
+    return moved(images, down, right, flip)

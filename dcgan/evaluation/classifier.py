@@ -1,0 +1,138 @@
+"""The fixed classifier of a labelled set, whose features measure generated images.
+
+It is trained once on the real training split, always in the same way, and kept beside the prepared pictures.
+Distances in its features are comparable between runs on one set with one features' hash, and with nothing else.
+"""
+
+import hashlib
+import logging
+import sys
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from filelock import FileLock
+from torch import Tensor, nn
+from tqdm import trange
+
+from dcgan import checkpoint
+from dcgan.config import AugmentConfig
+from dcgan.data import Batches, Data, ImageSet
+from dcgan.errors import UserError
+from dcgan.images import to_float
+from dcgan.randomness import generator
+
+log = logging.getLogger(__name__)
+
+VERSION = 1  # to be raised with every change of how it is made
+WIDTHS = (16, 32, 64)
+FEATURES = 64
+BATCH = 128
+LEAST_STEPS, MOST_STEPS, EPOCHS = 500, 2000, 15
+AT_ONCE = 500  # images
+SCALED = 10_000  # images that the scale of the features is taken from
+
+
+class Classifier(nn.Module):
+    """A small convolutional network; its 64 features are those before the last layer.
+
+    Args:
+        channels: of the images.
+        num_classes: at least 2.
+    """
+
+    def __init__(self, channels: int, num_classes: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for depth, (inputs, outputs) in enumerate(zip((channels, *WIDTHS), WIDTHS, strict=False)):
+            layers += [
+                nn.Conv2d(inputs, outputs, 3, stride=2 if depth else 1, padding=1, bias=False),
+                nn.BatchNorm2d(outputs),
+                nn.ReLU(),
+            ]
+        self.layers = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(4), nn.Flatten())
+        self.features = nn.Linear(WIDTHS[-1] * 16, FEATURES)
+        self.head = nn.Linear(FEATURES, num_classes)
+        self.register_buffer("scale", torch.ones(()))  # makes the mean square of a feature 1
+        self.scale: Tensor
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Features ``(N, 64)`` and logits ``(N, num_classes)`` of float32 images in [-1, 1]."""
+        features = self.features(self.layers(images))
+        return features, self.head(F.relu(features))
+
+    @torch.no_grad()
+    def describe(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Features ``(N, 64)`` and recognised classes ``(N,)`` of uint8 images, on the CPU."""
+        features, classes = [], []
+        device = self.head.weight.device
+        for block in images.split(AT_ONCE):
+            seen, logits = self(to_float(block.to(device)))
+            features.append((seen * self.scale).cpu())
+            classes.append(logits.argmax(1).cpu())
+        return torch.cat(features), torch.cat(classes)
+
+    @property
+    def digest(self) -> str:
+        """Names the weights, and so the features."""
+        whole = hashlib.blake2b(digest_size=8)
+        for tensor in self.state_dict().values():
+            whole.update(tensor.cpu().numpy().tobytes())
+        return whole.hexdigest()
+
+
+def classifier_of(found: Data, device: torch.device) -> Classifier:
+    """The classifier of a set, in evaluation mode: read if it is there, else trained and kept."""
+    network = Classifier(found.train.store.shape[1], len(found.train.classes))
+    path = found.store / f"classifier-{VERSION}-{found.train.fingerprint}.pt"
+    with FileLock(path.with_suffix(".lock")):
+        if not _read(network, path):
+            _train(network, found.train, device)
+            try:
+                checkpoint.write(path, {"classifier": network.state_dict()})
+            except (OSError, RuntimeError) as error:
+                log.warning("the classifier cannot be kept in %s (%s)", path, error)
+    return network.to(device).eval()
+
+
+def accuracy(network: Classifier, held_out: ImageSet) -> float | None:
+    """Share of the held-out images that it recognises; None if there are none."""
+    if not len(held_out):
+        return None
+    _, recognised = network.describe(held_out.images())
+    return float((recognised == torch.from_numpy(held_out.labels)).float().mean())
+
+
+def _read(network: Classifier, path: Path) -> bool:
+    try:
+        network.load_state_dict(checkpoint.load(path)["classifier"])
+    except UserError as error:
+        if path.exists():
+            log.warning("%s; it is trained again", error)
+        return False
+    return True
+
+
+def _train(network: Classifier, train: ImageSet, device: torch.device) -> None:
+    """Adam with a rate that rises and falls, on images moved by up to 2 pixels."""
+    random = generator(0, "classifier")
+    for parameter in network.parameters():
+        if parameter.dim() > 1:
+            nn.init.kaiming_normal_(parameter, nonlinearity="relu", generator=random)
+    for layer in (network.features, network.head):
+        nn.init.zeros_(layer.bias)
+    network.to(device).train()
+    batches = Batches(train, min(BATCH, len(train)), 0, device, AugmentConfig(translate=2))
+    steps = min(max(EPOCHS * len(train) // BATCH, LEAST_STEPS), MOST_STEPS)
+    optimizer = torch.optim.AdamW(network.parameters(), weight_decay=1e-2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=4e-3, total_steps=steps)
+    log.info("training the classifier that measures the samples, once for these pictures")
+    for step in trange(steps, unit="step", leave=False, disable=not sys.stderr.isatty()):
+        images, labels = batches[step]
+        optimizer.zero_grad()
+        F.cross_entropy(network(images)[1], labels).backward()
+        optimizer.step()
+        schedule.step()
+    network.eval()
+    spread = torch.randperm(len(train), generator=random)[:SCALED].numpy()
+    network.scale = network.describe(train.images(spread))[0].square().mean().rsqrt().to(device)

@@ -1,0 +1,37 @@
+"""The Inception features of papers' FID and KID, where their weights are at hand; nothing is downloaded."""
+
+import importlib.util
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+AT_ONCE = 50  # images
+WEIGHTS = "weights-inception-2015-12-05-6726825d.pth"
+
+
+def weights_path() -> Path:
+    """Where torch-fidelity keeps the weights it has downloaded."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS
+
+
+def missing() -> str | None:
+    """What to do before `features` can be computed; None if all is there."""
+    if importlib.util.find_spec("torch_fidelity") is None:
+        return "no Inception distances: pip install torch-fidelity brings the network"
+    if not weights_path().exists():
+        return (
+            f"no Inception distances: put torch-fidelity's {WEIGHTS} (its release v0.2.0) at {weights_path()}"
+        )
+    return None
+
+
+@torch.no_grad()
+def features(images: Tensor, device: torch.device) -> Tensor:
+    """``(N, 2048)`` of uint8 RGB images ``(N, 3, H, W)``, resized as TensorFlow 1 did it, as for all FIDs."""
+    from torchmetrics.image.fid import NoTrainInceptionV3  # noqa: PLC0415 - takes a second
+    from tqdm import tqdm  # noqa: PLC0415
+
+    network = NoTrainInceptionV3("inception-v3-compat", ["2048"], str(weights_path())).to(device).eval()
+    blocks = tqdm(images.split(AT_ONCE), desc="Inception", leave=False)
+    return torch.cat([network(block.to(device)).cpu() for block in blocks])

@@ -1,0 +1,103 @@
+"""Measures on the pixels, which need no labels and no features.
+
+Legend: ``N`` images, ``C`` channels, ``H W`` size, ``P`` patches, ``D`` numbers in a patch, ``R`` directions.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dcgan.images import to_float
+from dcgan.randomness import generator
+
+PATCH = 7  # pixels; Karras et al. 2018, section 5
+PATCHES = 16  # of each image and level
+DIRECTIONS = 128
+BLOCK = 500  # images that are float at once
+
+
+def checkerboard(images: Tensor) -> float:
+    """Share of the images' power at the highest frequency of either axis, one change of sign per pixel.
+
+    That is where the overlap of a stride-2 transposed convolution repeats (Odena et al. 2016). Power beyond the
+    constant part, after a Hann window, which keeps the edges of the image out.
+
+    Args:
+        images: uint8 ``(N, C, H, W)``.
+    """
+    height, width = (side - side % 2 for side in images.shape[2:])  # so that the highest frequency exists
+    window = torch.hann_window(height)[:, None] * torch.hann_window(width)[None, :]
+    power = torch.zeros(height, width)
+    for block in images[:, :, :height, :width].split(BLOCK):
+        pixels = to_float(block)
+        pixels -= pixels.mean((2, 3), keepdim=True)
+        power += torch.fft.fft2(pixels * window).abs().square().sum((0, 1))
+    down, right = height // 2, width // 2
+    highest = power[down, :].sum() + power[:, right].sum() - power[down, right]
+    return float(highest / power.sum().clamp(min=1e-12))
+
+
+class SlicedWasserstein:
+    """Sliced Wasserstein distance on patches of a Laplacian pyramid (Karras et al. 2018, section 5).
+
+    Each level of the pyramid holds the structures of one size. On each, patches of 7 x 7 pixels are seen as
+    points, and their distribution is compared with that of the real images along random directions.
+    Unlike there, both sets are standardised by the mean and deviation of the real one, so that a loss of
+    contrast is seen.
+
+    Args:
+        real: uint8 ``(N, C, H, W)``; what is compared with it must be as many.
+    """
+
+    def __init__(self, real: Tensor) -> None:
+        self._levels: list[
+            tuple[Tensor, Tensor, Tensor]
+        ] = []  # mean, deviation, sorted projections (R, N * P)
+        for patches in _patches(real):
+            mean, deviation = patches.mean((0, 2, 3)), patches.std((0, 2, 3)).clamp(min=1e-6)
+            self._levels.append((mean, deviation, _projected(patches, mean, deviation)))
+
+    def __call__(self, images: Tensor) -> float:
+        """The distance, the mean over the levels, in thousandths of a standard deviation."""
+        distances = [
+            (_projected(patches, mean, deviation) - real).abs().mean()
+            for patches, (mean, deviation, real) in zip(_patches(images), self._levels, strict=True)
+        ]
+        return 1000 * float(torch.stack(distances).mean())
+
+
+def _patches(images: Tensor) -> list[Tensor]:
+    """On each level `PATCHES` patches at random places of each image, float32 ``(N * P, C, 7, 7)``."""
+    random = generator(0, "patches")
+    blocks = [
+        [_some_patches(level, random) for level in _pyramid(to_float(block))] for block in images.split(BLOCK)
+    ]
+    return [torch.cat(parts) for parts in zip(*blocks, strict=True)]
+
+
+def _some_patches(level: Tensor, random: torch.Generator) -> Tensor:
+    windows = level.unfold(2, PATCH, 1).unfold(3, PATCH, 1)  # (N, C, h - 6, w - 6, 7, 7), a view
+    rows, columns = (
+        torch.randint(windows.shape[axis], (len(level), PATCHES), generator=random) for axis in (2, 3)
+    )
+    return windows[torch.arange(len(level))[:, None], :, rows, columns].flatten(0, 1)
+
+
+def _pyramid(now: Tensor) -> list[Tensor]:
+    """What each halving of images loses, from fine to coarse, and the rest; ``(N, C, h, w)``."""
+    levels = []
+    taps = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
+    blur = torch.outer(taps, taps).expand(now.shape[1], 1, 5, 5)
+    while min(now.shape[2:]) >= 2 * PATCH:
+        smooth = F.conv2d(F.pad(now, (2, 2, 2, 2), mode="reflect"), blur, groups=now.shape[1])
+        smaller = smooth[:, :, ::2, ::2]
+        levels.append(now - F.interpolate(smaller, now.shape[2:], mode="bilinear", align_corners=False))
+        now = smaller
+    return [*levels, now]
+
+
+def _projected(patches: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
+    """Along each direction the sorted places of all patches, ``(R, N * P)``."""
+    points = ((patches - mean[:, None, None]) / deviation[:, None, None]).flatten(1)  # (N * P, D)
+    directions = torch.randn(DIRECTIONS, points.shape[1], generator=generator(0, "directions"))
+    return (F.normalize(directions) @ points.T).sort().values

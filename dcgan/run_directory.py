@@ -1,0 +1,104 @@
+"""What a run leaves in its directory, and how it is taken up again."""
+
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+from dcgan import checkpoint
+from dcgan.config import Config, differences
+from dcgan.engine import TrainState
+from dcgan.errors import UserError
+
+log = logging.getLogger(__name__)
+
+
+def resume(state: TrainState, config: Config, run_dir: Path, origin: dict[str, Any]) -> None:
+    """Put ``state`` where the run directory, else the checkpoint that ``resume`` names, left it.
+
+    Raises:
+        UserError: if the directory belongs to a run with other settings or pictures, or holds a run and
+            ``resume=never``, or if the checkpoint named does not fit.
+    """
+    own = checkpoint.newest(run_dir / "checkpoints")
+    if own is not None:
+        if config.resume == "never":
+            raise UserError(f"resume=never, but {run_dir} holds a run; delete it or set another name=")
+        changed = differences(own["config"], origin["config"])
+        if own["data_fingerprint"] != origin["data_fingerprint"]:
+            changed.append("the pictures themselves")
+        if changed:
+            raise UserError(
+                f"{run_dir} belongs to a run with other settings ({'; '.join(changed)}); set another name=, "
+                f"and resume={run_dir}/checkpoints/step-{own['step']:08d}.pt to start from where it is"
+            )
+        state.load_state_dict(own)
+    elif config.resume not in ("auto", "never"):
+        start = checkpoint.load(Path(config.resume))
+        if start["step"] >= config.steps:
+            raise UserError(f"resume={config.resume} is at step {start['step']} already; set steps to more")
+        try:
+            state.load_state_dict(start)
+        except (RuntimeError, ValueError) as error:
+            changed = differences(start["config"], origin["config"])
+            raise UserError(
+                f"resume={config.resume} holds networks of another shape ({'; '.join(changed)})"
+            ) from error
+    if own is not None or state.step:
+        log.info("resumed at step %d", state.step)
+
+
+def save(
+    state: TrainState, config: Config, run_dir: Path, origin: dict[str, Any], *, last: bool = False
+) -> None:
+    """Write a checkpoint. One that fails on the way is reported; the ``last`` one is an error.
+
+    Raises:
+        UserError: if ``last`` and the disk does not take it.
+    """
+    directory = run_dir / "checkpoints"
+    try:
+        checkpoint.save(directory, state.step, {**origin, **state.state_dict()}, config.checkpoint_keep)
+    except (OSError, RuntimeError) as error:
+        if last:
+            raise UserError(
+                f"the checkpoint of step {state.step} cannot be written to {directory} ({error}); "
+                "make room and run the same command again"
+            ) from error
+        log.warning("no checkpoint at step %d (%s); training goes on", state.step, error)
+
+
+class Best:
+    """Keeps the checkpoint of the best evaluation so far as ``best.pt``: a GAN's last is often not its best."""
+
+    def __init__(self, run_dir: Path, step: int) -> None:
+        self.path = run_dir / "checkpoints" / "best.pt"
+        self.value = math.inf
+        if self.path.exists():
+            try:
+                best = checkpoint.load(self.path)
+            except UserError as error:
+                log.warning("%s; the next evaluation replaces it", error)
+                return
+            # One from after the step that is gone on from will be found again.
+            if best["step"] <= step:
+                self.value = best["evaluation"]["value"]
+
+    def offer(self, state: TrainState, origin: dict[str, Any], measure: str, value: float) -> None:
+        """Keep ``state`` if the value, of which less is better, is the least so far."""
+        if value >= self.value:
+            return
+        evaluation = {"measure": measure, "value": value}
+        try:
+            checkpoint.write(self.path, {**origin, **state.state_dict(), "evaluation": evaluation})
+        except (OSError, RuntimeError) as error:
+            log.warning("best.pt cannot be written (%s); training goes on", error)
+        self.value = value
+
+
+def list_skipped(run_dir: Path, skipped: dict[str, str]) -> None:
+    """Write the files that are not trained on into the run directory."""
+    if skipped:
+        lines = [f"{name}\t{reason}\n" for name, reason in skipped.items()]
+        (run_dir / "skipped.txt").write_text("".join(lines))
+        log.warning("%d files were skipped, listed in %s", len(skipped), run_dir / "skipped.txt")

@@ -1,0 +1,88 @@
+"""How good the samples of a run are, every number beside the same number of real pictures.
+
+    python scripts/evaluate.py run=outputs/mnist5k [samples=10000] [seed=0] [weights=ema|raw]
+                               [statistics=running|standing] [data.root=DIR] [out=FILE]
+
+run         the run directory, or one checkpoint file, such as outputs/mnist5k/checkpoints/best.pt
+samples     how many images to generate; at most half as many as there are real ones
+seed        of the choice of real images and of the latents
+weights     ema: the average over the last steps; raw: those of the last step
+statistics  of BatchNorm. running: those of the training; standing: averaged over many batches of this network
+root        where the pictures of the run are now, if not where they were
+device      where to compute: auto, cpu, cuda, mps
+out         the file to write. Default: evaluation.json in the run directory
+"""
+
+import json
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from omegaconf import MISSING
+
+from dcgan import cli
+from dcgan.config import Device, Statistics, Weights
+from dcgan.errors import UserError
+
+
+@dataclass
+class Options:
+    """The command line."""
+
+    run: str = MISSING
+    samples: int = 10_000
+    seed: int = 0
+    weights: Weights = Weights.ema
+    statistics: Statistics = Statistics.running
+    root: str | None = None
+    device: Device = Device.auto
+    out: str | None = None
+
+
+def main() -> None:
+    """Parse, measure, print, write."""
+    options = cli.parse(Options, sys.argv[1:], __doc__)
+
+    # After the arguments are checked: importing torch takes seconds.
+    from torch import Tensor
+
+    from dcgan import data, evaluation, sampling
+    from dcgan.device import choose_device
+    from dcgan.tracking import log_to
+
+    log_to(None)
+    run, device = Path(options.run), choose_device(options.device)
+    trained = sampling.load_generator(run, options.weights, options.statistics)
+    trained.network.to(device)
+    settings = trained.config.data
+    settings.root = options.root or settings.root
+    found = data.load(settings)
+    if found.train.fingerprint != trained.data_fingerprint:
+        raise UserError(f"the pictures in {settings.root} are not those that {run} was trained on; set root=")
+
+    def sample(labels: Tensor | None, count: int) -> Tensor:
+        return sampling.generate_many(trained.network, count, labels, options.seed)
+
+    evaluator = evaluation.Evaluator(found, options.samples, trained.num_classes > 0, device, options.seed)
+    report = evaluation.report(evaluator, sample, device)
+    print(
+        f"{run}, step {trained.step}: {evaluator.count:,} generated images, and as many real ones in their place"
+    )
+    print(evaluation.table(report.measures))
+    print(evaluation.remarks(report))
+    about = {
+        "step": trained.step,
+        "samples": evaluator.count,
+        "seed": options.seed,
+        "weights": options.weights.value,
+        "statistics": options.statistics.value,
+        "data": found.train.fingerprint,
+    }
+    out = Path(options.out) if options.out else (run if run.is_dir() else run.parent) / "evaluation.json"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps({**about, **asdict(report)}, indent=1) + "\n")
+    print(f"written: {out}")
+
+
+if __name__ == "__main__":
+    cli.exit_on_error(main)

@@ -1,0 +1,205 @@
+"""Real against real gives the floor, and everything worse is ranked worse by the number that should see it."""
+
+import copy
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from dcgan import data, evaluation
+from dcgan.config import DataConfig
+from dcgan.errors import UserError
+from dcgan.evaluation import classifier, inception
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    return data.load(DataConfig(store=str(tmp_path_factory.mktemp("store"))))
+
+
+@pytest.fixture(scope="module")
+def evaluator(found):
+    return evaluation.Evaluator(found, 1000, True, CPU)
+
+
+@pytest.fixture(scope="module")
+def others(found, evaluator):
+    """As many real digits as a set has, none of which is in the reference or the floor, with the labels asked for."""
+    used = {image.numpy().tobytes() for image in torch.cat([evaluator.reference, evaluator.real])}
+    images = found.train.images()
+    order = torch.randperm(
+        len(images), generator=torch.Generator().manual_seed(0)
+    ).tolist()  # they are sorted
+    free = [row for row in order if images[row].numpy().tobytes() not in used]
+    labels = found.train.labels[free]
+    chosen = []
+    for label in evaluator.labels.tolist():
+        place = next(i for i, kind in enumerate(labels) if kind == label)
+        chosen.append(free.pop(place))
+        labels = np.delete(labels, place)
+    return images[chosen]
+
+
+def test_the_classifier_is_good_and_trained_once_and_always_the_same(found, evaluator, caplog):
+    assert evaluator.accuracy > 0.95
+    assert classifier.classifier_of(found, CPU).digest == evaluator.classifier.digest
+    (path,) = found.store.glob("classifier-*.pt")
+    path.write_bytes(path.read_bytes()[:1000])  # a damaged one is made again
+    network = classifier.classifier_of(found, CPU)
+    assert "is damaged" in caplog.text
+    assert network.digest == evaluator.classifier.digest
+    features, _ = network.describe(found.train.images(slice(0, 500)))
+    assert features.square().mean() == pytest.approx(1, rel=0.2)
+
+
+def test_other_pictures_have_another_classifier(found, evaluator, monkeypatch):
+    monkeypatch.setattr(classifier, "LEAST_STEPS", 2)
+    monkeypatch.setattr(classifier, "MOST_STEPS", 2)
+    fewer = copy.copy(found.train)
+    fewer.rows, fewer.labels = fewer.rows[:1000], fewer.labels[:1000]
+    fewer.__dict__.pop("fingerprint", None)
+    other = classifier.classifier_of(found._replace(train=fewer), CPU)
+    assert other.digest != evaluator.classifier.digest
+    assert len(list(found.store.glob("classifier-*.pt"))) == 2
+
+
+def test_other_real_images_are_at_the_floor(evaluator, others):
+    for name, measure in evaluator(others).items():
+        assert measure.value == pytest.approx(measure.floor, rel=0.35, abs=0.02), name
+
+
+def test_the_floor_is_the_value_of_the_real_images_in_the_place_of_the_generated(evaluator):
+    assert all(measure.value == measure.floor for measure in evaluator(evaluator.real).values())
+
+
+def test_each_fault_is_seen_by_the_numbers_that_should_see_it(evaluator, others):
+    labels, random = evaluator.labels, torch.Generator().manual_seed(0)
+    of_three = others[(labels == 3).nonzero()[0, 0]]
+    faults = {
+        "noise": torch.randint(0, 256, others.shape, generator=random, dtype=torch.uint8),
+        "repeated": others[:1].expand_as(others),
+        "one for each class": torch.stack([others[(labels == label).nonzero()[0, 0]] for label in labels]),
+        "missing": others.where((labels != 7)[:, None, None, None], of_three),
+        "blurred": F.avg_pool2d(others.float(), 5, 1, 2).to(torch.uint8),
+        "wrong": others.roll(1, 0),
+    }
+    distances = {"frechet_classifier_distance", "kernel_classifier_distance", "sliced_wasserstein_distance"}
+    seen_by = {
+        "noise": distances
+        | {"coverage", "density", "class_agreement", "class_histogram_distance", "checkerboard"},
+        "repeated": distances | {"coverage", "diversity", "class_agreement", "class_histogram_distance"},
+        "one for each class": distances | {"coverage", "diversity"},
+        "missing": {"frechet_classifier_distance", "coverage", "class_agreement", "class_histogram_distance"},
+        "blurred": distances | {"coverage", "checkerboard"},
+        "wrong": {"class_agreement"},
+    }
+    for fault, images in faults.items():
+        measures = evaluator(images)
+        for name in seen_by[fault]:
+            value, floor = measures[name].value, measures[name].floor
+            if evaluation.BETTER[name] is evaluation.Better.higher:
+                assert value < 0.93 * floor, (fault, name, value, floor)
+            elif evaluation.BETTER[name] is evaluation.Better.lower:
+                assert value > 1.4 * max(floor, 0), (fault, name, value, floor)
+            else:
+                assert not 0.8 < value / floor < 1.25, (fault, name, value, floor)
+
+
+def test_an_unconditional_generator_is_not_asked_for_classes(found, others):
+    evaluator = evaluation.Evaluator(found, 1000, False, CPU)
+    measures = evaluator(others)
+    assert evaluator.labels is None
+    assert "class_agreement" not in measures
+    assert measures["diversity"].value == pytest.approx(1, abs=0.05)
+    report = evaluation.report(evaluator, lambda labels, count: others[:count], CPU)
+    assert "no nearest-neighbour test" in evaluation.remarks(report)
+
+
+def test_a_report_has_the_nearest_neighbour_test_beside_real_training_images(evaluator, found):
+    labels_asked = []
+
+    def sample(labels, count):
+        """A perfect generator, but for one wrong class in ten."""
+        labels_asked.append(labels)
+        if count == evaluator.count:
+            return evaluator.real
+        order = torch.randperm(len(found.train), generator=torch.Generator().manual_seed(0))
+        by_class = {kind: order[found.train.labels[order] == kind].tolist() for kind in range(10)}
+        wrong = torch.rand(count, generator=torch.Generator().manual_seed(0)) < 0.1
+        shown = (labels + wrong) % 10
+        return found.train.images(np.array([by_class[k][i % 400] for i, k in enumerate(shown.tolist())]))
+
+    report = evaluation.report(evaluator, sample, CPU)
+    measure = report.measures["nearest_neighbour_error"]
+    assert 0.03 < measure.floor < 0.08
+    assert measure.floor + 0.04 < measure.value < 0.3
+    assert len(labels_asked[1]) == len(found.train) == 4500
+    assert sum(report.recognised.values()) == evaluator.count
+    text = evaluation.table(report.measures) + evaluation.remarks(report)
+    assert "frechet classifier distance" in text
+    assert "1 is best" in text
+    assert f"features {evaluator.classifier.digest}" in text
+
+
+def test_too_few_pictures_are_a_sentence(found):
+    few = found._replace(train=copy.copy(found.train), held_out=copy.copy(found.held_out))
+    few.train.rows, few.held_out.rows = few.train.rows[:10], few.held_out.rows[:9]
+    with pytest.raises(UserError, match=r"at least 10 of at least 20 pictures, here 100 of 19"):
+        evaluation.Evaluator(few, 100, True, CPU)
+    with pytest.raises(UserError, match="here 9 of 5000"):
+        evaluation.Evaluator(found, 9, True, CPU)
+
+
+def test_without_labels_the_pixels_are_measured(found):
+    unlabelled = found._replace(train=copy.copy(found.train), held_out=copy.copy(found.held_out))
+    unlabelled.train.classes = unlabelled.held_out.classes = []
+    evaluator = evaluation.Evaluator(unlabelled, 200, False, CPU)
+    measures = evaluator(evaluator.real)
+    assert set(measures) == {"sliced_wasserstein_distance", "diversity", "checkerboard"}
+    assert evaluation.headline(measures)[0] == "sliced_wasserstein_distance"
+    assert "no classes" in evaluation.remarks(
+        evaluation.report(evaluator, lambda labels, count: evaluator.real, CPU)
+    )
+
+
+def test_inception_distances_where_the_weights_are(tmp_path, monkeypatch):
+    from torch_fidelity import feature_extractor_inceptionv3 as fidelity
+
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    assert inception.weights_path().name in fidelity.URL_INCEPTION_V3
+    assert f"put torch-fidelity's {inception.WEIGHTS}" in inception.missing()
+
+    # The network with random weights: the true ones cannot be had everywhere, and go the same way.
+    network = fidelity.FeatureExtractorInceptionV3
+    with monkeypatch.context() as patch:
+        patch.setattr(fidelity, "load_state_dict_from_url", lambda *_, **__: {})
+        patch.setattr(network, "load_state_dict", lambda *_: None)
+        torch.manual_seed(0)
+        weights = network("inception-v3-compat", ["2048"]).state_dict()
+    inception.weights_path().parent.mkdir()
+    torch.save(weights, inception.weights_path())
+    assert inception.missing() is None
+
+    random = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (30, 3, 32, 32), generator=random, dtype=torch.uint8).numpy()
+    train = data.ImageSet(pixels, np.arange(30), np.zeros(30, np.int64), [], "digest")
+    evaluator = evaluation.Evaluator(
+        data.Data(train, dataclasses.replace(train, rows=np.arange(0), labels=np.arange(0)), {}, tmp_path),
+        10,
+        False,
+        CPU,
+    )
+    images = evaluator.real
+    measures = evaluation.report(evaluator, lambda labels, count: images, CPU).measures
+    for name in ("frechet_inception_distance", "kernel_inception_distance"):
+        assert measures[name].value == measures[name].floor > 0
+
+
+def test_inception_distances_are_of_rgb_pictures(found):
+    evaluator = evaluation.Evaluator(found, 100, False, CPU)
+    report = evaluation.report(evaluator, lambda labels, count: evaluator.real, CPU)
+    assert "they are of RGB pictures" in evaluation.remarks(report)

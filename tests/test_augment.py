@@ -1,0 +1,66 @@
+"""What the discriminator is shown: changed at random, each image in its own way, and differentiable."""
+
+import pytest
+import torch
+
+from dcgan.augment import augmented
+from dcgan.config import Change
+
+
+@pytest.fixture
+def images():
+    return torch.rand(64, 3, 16, 12, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("change", Change)
+def test_each_change_is_a_function_of_its_generator_and_passes_gradients_on(images, change):
+    images.requires_grad_(True)
+    changed = augmented(images, [change], seeded())
+    assert changed.shape == images.shape
+    assert torch.equal(changed, augmented(images, [change], seeded()))
+    assert not torch.equal(changed, augmented(images, [change], seeded(1)))
+    moved_differently = (changed - images).flatten(1).abs().sum(1)
+    assert len(set(moved_differently.tolist())) > 32
+    (gradient,) = torch.autograd.grad(changed.square().sum(), images)
+    assert (gradient.flatten(1).abs().sum(1) > 0).all()
+
+
+def test_nothing_asked_for_nothing_done(images):
+    assert augmented(images, [], seeded()) is images
+
+
+def test_translation_moves_by_an_eighth_at_most_and_repeats_the_border(images):
+    changed = augmented(images, [Change.translation], seeded())
+    seen = set()
+    for image, moved in zip(images, changed, strict=True):
+        fits = []
+        for down in range(-2, 3):
+            for right in range(-2, 3):
+                rows = (torch.arange(16) - down).clamp(0, 15)
+                columns = (torch.arange(12) - right).clamp(0, 11)
+                if torch.equal(image[:, rows][:, :, columns], moved):
+                    fits.append((down, right))
+        assert len(fits) == 1
+        seen |= set(fits)
+    assert len(seen) > 15  # of 25
+
+
+def test_cutout_makes_a_rectangle_of_half_the_sides_grey(images):
+    changed = augmented(images, [Change.cutout], seeded())
+    cut = (changed == 0).all(1)  # (N, H, W)
+    assert torch.equal(changed.where(~cut[:, None], images), images)
+    assert cut.any(2).sum(1).max() == 9  # an odd number of pixels around a center
+    assert cut.any(1).sum(1).max() == 7
+    assert (cut.flatten(1).sum(1) == cut.any(2).sum(1) * cut.any(1).sum(1)).all()
+
+
+def test_color_keeps_what_is_where(images):
+    changed = augmented(images[:, :1], [Change.color], seeded())
+    for before, after in zip(images[:, 0].flatten(1), changed[:, 0].flatten(1), strict=True):
+        assert torch.corrcoef(torch.stack([before, after]))[0, 1] == pytest.approx(1, abs=1e-4)
+        assert 0.49 < after.std() / before.std() < 1.51
+        assert abs(after.mean() - before.mean()) <= 0.5
