@@ -19,15 +19,17 @@ log = logging.getLogger(__name__)
 FORMAT_VERSION = 1
 
 
-def save(directory: Path, step: int, state: dict[str, Any], keep: int) -> None:
+def save(directory: Path, step: int, state: dict[str, Any], keep: int) -> Path:
     """Write ``state`` as the checkpoint of ``step``, then delete all but the newest ``keep``.
 
     Raises:
         OSError, RuntimeError: as `write`.
     """
-    write(directory / f"step-{step:08d}.pt", {"step": step, **state})
+    path = directory / f"step-{step:08d}.pt"
+    write(path, {"step": step, **state})
     for old in _newest_first(directory)[keep:]:
         old.unlink(missing_ok=True)
+    return path
 
 
 def write(path: Path, state: dict[str, Any]) -> None:

@@ -151,7 +151,9 @@ def test_spectral_norm_leaves_no_singular_value_above_one(config):
     again = engine.build(config, 10, CPU).discriminator.state_dict()
     assert all(torch.equal(tensor, again[name]) for name, tensor in discriminator.state_dict().items())
     weights = [
-        m.weight for m in discriminator.modules() if isinstance(m, torch.nn.Conv2d | torch.nn.Embedding)
+        m.weight.detach()
+        for m in discriminator.modules()
+        if isinstance(m, torch.nn.Conv2d | torch.nn.Embedding)
     ]
     assert len(weights) == 4
     for weight in weights:
