@@ -106,7 +106,7 @@ def loop(
             if due(config.log_every):
                 scalars = {name: float(value) for name, value in result.items()}
                 tracker.scalars(state.step, scalars)
-                tracker.warn(state.step, watch.look(scalars))
+                tracker.warn(state.step, watch.look(state.step, scalars))
                 last |= {name: value for name, value in scalars.items() if name.startswith("loss/")}
             if due(config.sample_every):
                 samples = sampling.generate(state.generator_ema, latents, labels)

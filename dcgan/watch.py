@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 
+GRACE = 300  # steps at first, when images are alike because nothing has been learnt
 PATIENCE = 5  # records in a row that must look bad, so that a rough minute goes without a word
 DECIDED = 0.99  # accuracy at which the discriminator has nothing left to learn
 SATURATED = 0.5  # share of its logits
@@ -18,13 +19,14 @@ class Watch:
         self._in_a_row: Counter[str] = Counter()
         self._said: set[str] = set()
 
-    def look(self, scalars: dict[str, float]) -> list[str]:
+    def look(self, step: int, scalars: dict[str, float]) -> list[str]:
         """Sentences about what has looked bad `PATIENCE` times in a row.
 
         Args:
+            step: steps done.
             scalars: those of `dcgan.engine.train_step`.
         """
-        for sentence, bad in _symptoms(scalars):
+        for sentence, bad in _symptoms(scalars) if step >= GRACE else ():
             self._in_a_row[sentence] = self._in_a_row[sentence] + 1 if bad else 0
         new = {sentence for sentence, times in self._in_a_row.items() if times >= PATIENCE} - self._said
         self._said |= new

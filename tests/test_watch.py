@@ -2,7 +2,7 @@
 
 import pytest
 
-from dcgan.watch import PATIENCE, Watch
+from dcgan.watch import GRACE, PATIENCE, Watch
 
 WELL = {
     "discriminator/accuracy_real": 0.9,
@@ -33,19 +33,34 @@ WELL = {
 def test_what_looks_bad_for_long_enough_is_said_once(change, said):
     watch, bad = Watch(), WELL | change
     for _ in range(PATIENCE - 1):
-        assert watch.look(bad) == []
-    assert watch.look(WELL) == []  # it was a rough minute
+        assert watch.look(GRACE, bad) == []
+    assert watch.look(GRACE, WELL) == []  # it was a rough minute
     for _ in range(PATIENCE - 1):
-        assert watch.look(bad) == []
-    (sentence,) = watch.look(bad)
+        assert watch.look(GRACE, bad) == []
+    (sentence,) = watch.look(GRACE, bad)
     assert said in sentence
     for _ in range(2 * PATIENCE):
-        assert watch.look(bad) == []
+        assert watch.look(GRACE, bad) == []
 
 
 def test_a_training_that_goes_well_is_left_in_peace():
     watch = Watch()
-    assert not any(watch.look(WELL) for _ in range(3 * PATIENCE))
+    assert not any(watch.look(GRACE, WELL) for _ in range(3 * PATIENCE))
     # An accurate discriminator that still has doubts teaches the generator.
     sure = WELL | {"discriminator/accuracy_real": 1.0, "discriminator/accuracy_fake": 1.0}
-    assert not any(watch.look(sure) for _ in range(3 * PATIENCE))
+    assert not any(watch.look(GRACE, sure) for _ in range(3 * PATIENCE))
+
+
+def test_a_generator_that_has_learnt_nothing_yet_is_given_time():
+    watch = Watch()
+    assert not any(watch.look(step, WELL | {"diversity": 0.1}) for step in range(GRACE))
+
+
+def test_a_run_whose_generator_stands_still_is_told(command, tmp_path):
+    done = command(
+        *("train", "experiment=smoke", "name=still", f"steps={GRACE + 20}", "log_every=2", "sample_every=0"),
+        *("checkpoint_every=0", "data.image_size=8", "optim.generator_lr=1e-9"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("may be collapsing; try loss=relativistic") == 1
+    assert "may be collapsing" in (tmp_path / "outputs" / "still" / "run.log").read_text()
