@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from dcgan.config import Change
+from dcgan.choices import Change
 from dcgan.images import moved
 
 SHIFT = 1 / 8  # of a side at most; all constants are the paper's

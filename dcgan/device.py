@@ -2,7 +2,7 @@
 
 import torch
 
-from dcgan.config import Device
+from dcgan.choices import Device
 from dcgan.errors import UserError
 
 

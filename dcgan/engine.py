@@ -10,7 +10,8 @@ from torch.optim import Adam
 from torch.optim.swa_utils import AveragedModel
 
 from dcgan.augment import augmented
-from dcgan.config import Config, LossConfig, LossName
+from dcgan.choices import LossName
+from dcgan.config import Config, LossConfig
 from dcgan.errors import UserError
 from dcgan.images import diversity
 from dcgan.losses import (

@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dcgan.config import LossConfig, LossName
+from dcgan.choices import LossName
+from dcgan.config import LossConfig
 
 # Logits beyond this are saturated: the sigmoid's slope there is below a thousandth.
 SATURATED = 7.0

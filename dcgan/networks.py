@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
-from dcgan.config import ModelConfig, Norm, Upsample
+from dcgan.choices import Norm, Upsample
+from dcgan.config import ModelConfig
 from dcgan.conv_transpose import ConvTranspose2d
 from dcgan.conv_transpose.arithmetic import conv_output_size, output_padding_for
 from dcgan.randomness import generator as random_generator

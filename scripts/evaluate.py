@@ -21,7 +21,7 @@ from pathlib import Path
 from omegaconf import MISSING
 
 from dcgan import cli
-from dcgan.config import Device, Statistics, Weights
+from dcgan.choices import Device, Statistics, Weights
 from dcgan.errors import UserError
 
 

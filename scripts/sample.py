@@ -23,7 +23,7 @@ from pathlib import Path
 from omegaconf import MISSING
 
 from dcgan import cli
-from dcgan.config import Statistics, Weights
+from dcgan.choices import Statistics, Weights
 from dcgan.errors import UserError
 
 

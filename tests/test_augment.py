@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from dcgan.augment import augmented
-from dcgan.config import Change
+from dcgan.choices import Change
 
 
 @pytest.fixture

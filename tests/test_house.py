@@ -8,17 +8,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 LAYERS = [
-    {
-        "errors",
-        "conv_transpose",
-        "config",
-        "randomness",
-        "checkpoint",
-        "device",
-        "tracking",
-        "images",
-        "watch",
-    },
+    {"errors", "conv_transpose", "choices", "config", "randomness", "device", "images"}
+    | {"checkpoint", "tracking", "watch"},
     {"augment", "losses", "networks", "data"},
     {"benchmark", "engine", "evaluation", "sampling"},
     {"cli", "run_directory", "train"},

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from dcgan.config import Algorithm, ModelConfig, Upsample
+from dcgan.choices import Algorithm, Upsample
+from dcgan.config import ModelConfig
 from dcgan.conv_transpose import ALGORITHMS, ConvTranspose2d
 from dcgan.networks import Discriminator, Generator, initialise, map_sizes
 

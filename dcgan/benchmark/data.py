@@ -17,7 +17,8 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
 from dcgan import data
-from dcgan.config import DataConfig, DataName
+from dcgan.choices import DataName
+from dcgan.config import DataConfig
 from dcgan.data.store import cores
 
 BATCH = 64

