@@ -119,10 +119,10 @@ class LossConfig:
 
     name: LossName = LossName.nonsaturating
     label_smoothing: float = 0.0  # what the target of real images is below 1; of nonsaturating
-    r1: float = 0.0  # weight of half the squared gradient at real images
+    r1: float = 0.5  # weight of half the squared gradient at real images
     r2: float = 0.0  # and at generated ones
     gradient_penalty: float = 0.0  # weight of the gradient's squared distance from norm 1, for wasserstein
-    penalty_every: int = 1  # steps; penalties are computed only then, with as many times the weight
+    penalty_every: int = 4  # steps; penalties are computed only then, with as many times the weight
     instance_noise: float = 0.0  # deviation of noise on all images that are shown; falls to 0 over the run
     augment: list[Change] = field(default_factory=list)  # of all images that are shown
 
@@ -146,7 +146,7 @@ class OptimConfig:
 
     generator_lr: float = 1e-3
     discriminator_lr: float = 1e-3
-    betas: list[float] = field(default_factory=lambda: [0.5, 0.999])
+    betas: list[float] = field(default_factory=lambda: [0.0, 0.99])
     decay_from: float = 0.5  # share of the steps after which the rates fall linearly to 0; 1 = never
     ema_decay: float = 0.999  # per step
 
@@ -174,12 +174,12 @@ class Config:
     sweep: str = "unnamed"  # of the directory in outputs/sweeps/ that the runs of -m share
     seed: int = 0
     device: Device = Device.auto
-    steps: int = 2000  # one update of the discriminator and one of the generator each
-    batch_size: int = 64  # images
+    steps: int = 3000  # one update of the discriminator and one of the generator each
+    batch_size: int = 32  # images
     log_every: int = 50
     sample_every: int = 200
     checkpoint_every: int = 500
-    evaluate_every: int = 500
+    evaluate_every: int = 1000
     evaluate_samples: int = (
         2500  # images that an evaluation generates; at most half as many as there are real ones
     )

@@ -13,11 +13,11 @@ from dcgan.networks import Discriminator, Generator, initialise, map_sizes
 
 
 def test_maps_of_known_sizes():
-    assert map_sizes((28, 28), 4) == [(28, 28), (14, 14), (7, 7)]
+    assert map_sizes((28, 28), 4) == [(28, 28), (14, 14), (7, 7), (3, 3)]
     assert map_sizes((64, 64), 4)[-1] == (4, 4)
     assert map_sizes((17, 17), 4) == [(17, 17), (8, 8), (4, 4)]
-    assert map_sizes((17, 17), 5) == [(17, 17), (9, 9), (5, 5)]  # floor((17 - 5 + 4) / 2) + 1 = 9
-    assert map_sizes((218, 178), 4)[-1] == (6, 5)
+    assert map_sizes((17, 17), 5) == [(17, 17), (9, 9), (5, 5), (3, 3)]  # floor((17 - 5 + 4) / 2) + 1 = 9
+    assert map_sizes((218, 178), 4)[-1] == (3, 2)
 
 
 @pytest.mark.parametrize("upsample", list(Upsample))
@@ -38,10 +38,10 @@ def test_an_odd_size_is_what_output_padding_is_for():
         generator = Generator(ModelConfig(kernel_size=kernel_size), (size, size), 1, 0)
         return [m.output_padding[0] for m in generator.modules() if isinstance(m, ConvTranspose2d)][1:]
 
-    assert extra(28, 4) == [0, 0]
+    assert extra(28, 4) == [1, 0, 0]  # 3 -> 7 -> 14 -> 28
     assert extra(17, 4) == [0, 1]  # 4 -> 8 -> 17
-    assert extra(28, 5) == [1, 1]  # the paper's kernel: 7 -> 14 -> 28 loses a pixel each time
-    assert extra(17, 5) == [0, 0]  # 5 -> 9 -> 17
+    assert extra(28, 5) == [0, 1, 1]  # the paper's kernel: 4 -> 7 -> 14 -> 28, an even size loses a pixel
+    assert extra(17, 5) == [0, 0, 0]  # 3 -> 5 -> 9 -> 17
 
 
 def test_the_papers_guidelines_hold():
