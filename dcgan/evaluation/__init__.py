@@ -4,6 +4,7 @@
 ``pixels`` and ``outsiders`` need no features. Here they meet: all measures of one set of images.
 """
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -21,10 +22,13 @@ from dcgan.evaluation.pixels import SlicedWasserstein, checkerboard
 from dcgan.images import diversity, to_float
 from dcgan.randomness import generator
 
+log = logging.getLogger(__name__)
+
 LEAST = 10  # images: the fifth neighbour and a covariance need some
 DIVERSITY_IMAGES = 512  # whose pairs are compared
 MOST_REFERENCES = 50_000  # images that the nearest neighbour is sought in; Radford et al. 2015, table 3
-MOST_TAUGHT = 10_000  # images that the support vector machine learns from, whose time is quadratic in them
+MOST_TAUGHT = 10_000  # images that the support vector machine learns from; its time is quadratic in them
+MOST_PIXELS = 10_000_000  # of all of them, and of those that it is asked about
 
 HEADLINES = ("frechet_classifier_distance", "sliced_wasserstein_distance")  # the first that there is
 
@@ -154,11 +158,8 @@ class Evaluator:
 
 def report(evaluator: Evaluator, sample: Sample, device: torch.device) -> Report:
     """All measures of a generator, the slow ones included."""
-    found, classifier, images = (
-        evaluator.found,
-        evaluator.classifier,
-        sample(evaluator.labels, evaluator.count),
-    )
+    found, classifier = evaluator.found, evaluator.classifier
+    images = sample(evaluator.labels, evaluator.count)
     measures, about = evaluator(images), Report({}, [], None, None, None)
     if classifier is None:
         about.notes.append("no measures of features: the pictures have no classes to train a classifier on")
@@ -194,17 +195,23 @@ def _inception_distances(evaluator: Evaluator, images: Tensor, device: torch.dev
 
 def _outsiders(evaluator: Evaluator, images: Tensor, sample: Sample) -> dict[str, Measure]:
     """What a support vector machine and the nearest neighbour say, beside what they say with real images."""
+    measures: dict[str, Measure] = {}
     assert evaluator.labels is not None
     train, held_out = evaluator.found.train, evaluator.found.held_out
     order = torch.randperm(len(train), generator=generator(0, "outsiders")).numpy()
     queries, asked = held_out.images(), torch.from_numpy(held_out.labels)
 
-    taught = order[:MOST_TAUGHT]
+    most = max(MOST_PIXELS // queries[0].numel(), LEAST)
+    taught = order[: min(MOST_TAUGHT, most)]
     labels = torch.from_numpy(train.labels[taught])
-    machine = outsiders.support_vector_machine(train.images(taught), labels)
-    agreements = (
-        outsiders.agreement(machine, *shown) for shown in ((images, evaluator.labels), (queries, asked))
-    )
+    log.info("asking outsiders: a support vector machine and the nearest neighbours")
+    if len(labels.unique()) > 1:  # else there is nothing to tell apart
+        machine = outsiders.support_vector_machine(train.images(taught), labels)
+        agreements = (
+            outsiders.agreement(machine, shown[:most], wanted[:most])
+            for shown, wanted in ((images, evaluator.labels), (queries, asked))
+        )
+        measures["svm_agreement"] = Measure(*agreements)
 
     references = order[:MOST_REFERENCES]
     labels = torch.from_numpy(train.labels[references])
@@ -212,7 +219,7 @@ def _outsiders(evaluator: Evaluator, images: Tensor, sample: Sample) -> dict[str
         outsiders.error(reference, labels, queries, asked)
         for reference in (sample(labels, len(labels)), train.images(references))
     )
-    return {"svm_agreement": Measure(*agreements), "nearest_neighbour_error": Measure(*errors)}
+    return measures | {"nearest_neighbour_error": Measure(*errors)}
 
 
 def headline(measures: dict[str, Measure]) -> tuple[str, float]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sklearn.svm import SVC
 
 BLOCK = 1024  # queries at once
-REFERENCES = 16384  # rows of the reference at once: 64 MiB of distances
+NUMBERS = 2**24  # in the references at once: 64 MiB
 
 
 def nearest(queries: Tensor, reference: Tensor) -> Tensor:
@@ -32,8 +32,9 @@ def nearest(queries: Tensor, reference: Tensor) -> Tensor:
         points = to_float(block).flatten(1)
         best = torch.full((len(block),), torch.inf)
         index = torch.zeros(len(block), dtype=torch.int64)
-        for start in range(0, len(reference), REFERENCES):
-            others = to_float(reference[start : start + REFERENCES]).flatten(1)
+        at_once = max(NUMBERS // points.shape[1], 1)
+        for start in range(0, len(reference), at_once):
+            others = to_float(reference[start : start + at_once]).flatten(1)
             # |q - r|^2 without the |q|^2, which is the same for every r.
             distances = others.square().sum(1) - 2 * points @ others.T
             closest, where = distances.min(1)

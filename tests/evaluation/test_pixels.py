@@ -92,7 +92,7 @@ def test_blocks_of_references_and_queries_change_nothing(digits, monkeypatch):
     queries, reference = digits
     whole = outsiders.nearest(queries, reference)
     monkeypatch.setattr(outsiders, "BLOCK", 7)
-    monkeypatch.setattr(outsiders, "REFERENCES", 11)
+    monkeypatch.setattr(outsiders, "NUMBERS", 11 * 784)
     assert torch.equal(outsiders.nearest(queries, reference), whole)
 
 
