@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = [
     {"errors", "conv_transpose", "choices", "config", "randomness", "device", "images"}
     | {"checkpoint", "tracking", "watch"},
-    {"augment", "losses", "networks", "data"},
+    {"augment", "explain", "losses", "networks", "data"},
     {"benchmark", "engine", "evaluation", "sampling"},
     {"cli", "run_directory", "train"},
 ]

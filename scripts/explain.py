@@ -1,0 +1,50 @@
+"""A transposed convolution, explained: its arithmetic as text, its matrix, and two animations.
+
+    python scripts/explain.py input_size=3 kernel_size=3 [stride=2] [padding=1] [output_padding=1] [dilation=1]
+                              [out=explained]
+
+All sizes are of one side in pixels; input and kernel hold the numbers 1, 2, 3, ...
+out  a directory for matrix.png, zero_insert.gif and scatter.gif; what is there is replaced
+"""
+
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from omegaconf import MISSING
+
+from dcgan import cli
+
+
+@dataclass
+class Options:
+    """The command line."""
+
+    input_size: int = MISSING
+    kernel_size: int = MISSING
+    stride: int = 1
+    padding: int = 0
+    output_padding: int = 0
+    dilation: int = 1
+    out: str = "explained"
+
+
+def main() -> None:
+    """Parse, print, draw."""
+    settings = asdict(cli.parse(Options, sys.argv[1:], __doc__))
+    out = Path(settings.pop("out"))
+
+    # After the arguments are checked: importing torch takes seconds.
+    from dcgan import explain
+
+    example = explain.Example(**settings)
+    print(explain.text(example))
+    out.mkdir(parents=True, exist_ok=True)
+    explain.draw_matrix(example).savefig(out / "matrix.png")
+    explain.save_animation(explain.zero_insert_frames(example), out / "zero_insert.gif")
+    explain.save_animation(explain.scatter_frames(example), out / "scatter.gif")
+    print(f"drawn: {out / 'matrix.png'}, {out / 'zero_insert.gif'}, {out / 'scatter.gif'}")
+
+
+if __name__ == "__main__":
+    cli.exit_on_error(main)

@@ -1,0 +1,121 @@
+"""``scripts/explain.py``: what is printed and drawn is what PyTorch computes."""
+
+import itertools
+import re
+
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from dcgan import explain
+from dcgan.errors import UserError
+
+CASES = [
+    explain.Example(2, 3),
+    explain.Example(3, 3, padding=1),
+    explain.Example(4, 3, padding=2),
+    explain.Example(2, 3, stride=2),
+    explain.Example(3, 3, stride=2, padding=1),
+    explain.Example(3, 3, stride=2, padding=1, output_padding=1),
+    explain.Example(2, 2, stride=3, output_padding=2),  # a row that no tap reaches
+    explain.Example(5, 2, padding=2),  # crops the input itself
+    explain.Example(2, 3, stride=2, padding=1, dilation=2, output_padding=1),
+]
+
+
+def expected(example, padding=None, output_padding=None):
+    padding = example.padding if padding is None else padding
+    extra = example.output_padding if output_padding is None else output_padding
+    image, kernel = example.input[None, None], example.kernel[None, None]
+    return F.conv_transpose2d(image, kernel, None, example.stride, padding, extra, 1, example.dilation)[0, 0]
+
+
+def numbers(axis):
+    """Those in the cells of a panel, by place; the title has no number alone."""
+    cells = [text for text in axis.texts if re.fullmatch(r"-?[\d.]+(e[+-]\d+)?", text.get_text())]
+    return {
+        (int(y - 0.5), int(x - 0.5)): float(text.get_text())
+        for text in cells
+        for x, y in [text.get_position()]
+    }
+
+
+@pytest.mark.parametrize("example", CASES, ids=str)
+def test_every_frame_of_zero_insertion_shows_products_that_sum_to_the_output(example):
+    output = expected(example)
+    assert example.output_size == len(output)
+    places = list(itertools.product(range(len(output)), repeat=2))
+    frames = list(explain.zero_insert_frames(example))
+    assert len(frames) == len(places)
+    for place, figure in zip(places, frames, strict=True):
+        products, _, result = figure.get_suptitle().partition(" = ")
+        pairs = re.findall(r"([\d.]+)·([\d.]+)", products)
+        assert sum(float(a) * float(b) for a, b in pairs) == float(result) == output[place]
+        assert numbers(figure.axes[2]) == {p: output[p].item() for p in places if p <= place}
+
+
+@pytest.mark.parametrize("example", CASES, ids=str)
+def test_the_last_frame_of_scatter_shows_the_full_output_with_the_kept_part_in_it(example):
+    frames = list(explain.scatter_frames(example))
+    assert len(frames) == example.input_size**2
+    shown = numbers(frames[-1].axes[2])
+    full = expected(example, 0, 0)
+    for row, column in itertools.product(range(len(full)), repeat=2):
+        assert shown[row, column] == full[row, column]
+    output, first = expected(example), example.padding
+    for row, column in itertools.product(range(len(output)), repeat=2):
+        assert shown[row + first, column + first] == output[row, column]
+
+
+def test_the_matrix_is_that_of_the_convolution():
+    example = CASES[5]
+    axes = explain.draw_matrix(example).axes
+    forward, back = (torch.tensor(axis.images[0].get_array().filled(0)) for axis in axes[:2])
+    assert torch.equal(forward.T, back)
+    picture = torch.arange(36.0)
+    convolved = F.conv2d(picture.view(1, 1, 6, 6), example.kernel[None, None], stride=2, padding=1)
+    assert torch.equal(forward @ picture, convolved.flatten())
+    assert torch.equal(back @ example.input.flatten(), expected(example).flatten())
+
+
+def test_the_text_has_the_articles_numbers():
+    text = explain.text(CASES[5])
+    assert "(3 - 1) 2 - 2 * 1 + 3 + 1 = 6" in text
+    assert "1 zeros between the pixels: 3 -> 5; P_T = F - P - 1 = 1 zeros before and 2 after: 8" in text
+    assert "8 - 3 + 1 = 6" in text
+    assert "floor((6 - 3 + 2) / 2) + 1 = 3" in text
+    assert "5 (output_padding 0), 6 (output_padding 1)" in text
+    assert "No other size gives that" in explain.text(CASES[0])
+
+
+def test_the_command_prints_and_draws(command, tmp_path):
+    done = command("explain.py", "input_size=2", "kernel_size=3", "stride=2", "out=here")
+    assert done.returncode == 0, done.stderr
+    assert "(2 - 1) 2 - 2 * 0 + 3 + 0 = 5" in done.stdout
+    for name, frames in (("zero_insert", 25), ("scatter", 4)):
+        with Image.open(tmp_path / "here" / f"{name}.gif") as animation:
+            assert animation.n_frames == frames
+    with Image.open(tmp_path / "here" / "matrix.png") as picture:
+        assert len(picture.convert("RGB").getcolors(100_000)) > 8
+    failed = command("explain.py", "input_size=2")
+    assert failed.returncode == 1
+    assert len(failed.stderr.strip().splitlines()) == 1
+    assert "kernel_size" in failed.stderr
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"input_size": 0, "kernel_size": 3}, "input_size=0 must be at least 1"),
+        (
+            {"input_size": 3, "kernel_size": 3, "output_padding": 1},
+            "output_padding=1 must be smaller than stride=1",
+        ),
+        ({"input_size": 1, "kernel_size": 3, "padding": 2}, "padding=2 crops all of the output"),
+        ({"input_size": 9, "kernel_size": 3, "stride": 4}, "too many to look at; set a smaller input_size"),
+    ],
+)
+def test_what_cannot_be_drawn_is_a_sentence(settings, message):
+    with pytest.raises(UserError, match=re.escape(message)):
+        explain.Example(**settings)
