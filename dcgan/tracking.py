@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 from tqdm import tqdm
 
@@ -57,6 +58,7 @@ class Tracker:
         values = {
             **values,
             "speed/images_per_second": (step - last_step) * self.batch_size / (now - then),
+            "memory/peak_gb": peak_memory() / 1e9,
         }
         self._record(step, values)
         self._show(step, values)
@@ -160,6 +162,18 @@ class ConsoleHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write one line."""
         tqdm.write(self.format(record), file=sys.stderr)
+
+
+def peak_memory() -> int:
+    """Bytes that this process has used at most: of the GPU's memory if it computes there, else resident."""
+    if torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated()
+    if sys.platform == "win32":
+        return 0  # Windows does not count it
+    import resource  # noqa: PLC0415 - Windows does not have it
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def log_to(path: Path | None) -> None:

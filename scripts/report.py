@@ -1,0 +1,41 @@
+"""What a sweep says: report.md with a table, sentences and pictures, in the sweep's directory.
+
+    python scripts/report.py sweep=outputs/sweeps/NAME
+
+One row for each setting, mean and deviation over its seeds, every measure beside that of real pictures. A difference is
+claimed only where it is larger than the seeds' own: the 95 % interval of the paired differences excludes zero.
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import MISSING
+
+from dcgan import cli
+
+
+@dataclass
+class Options:
+    """The command line."""
+
+    sweep: str = MISSING
+
+
+def main() -> None:
+    """Parse, read, write, print."""
+    options = cli.parse(Options, sys.argv[1:], __doc__)
+
+    # After the arguments are checked: importing torch takes seconds.
+    from dcgan import reporting
+    from dcgan.tracking import log_to
+
+    log_to(None)
+    sweep = reporting.read(Path(options.sweep))
+    text = reporting.write(sweep)
+    print(text)
+    print(f"written: {sweep.path / 'report.md'}")
+
+
+if __name__ == "__main__":
+    cli.exit_on_error(main)

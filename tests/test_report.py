@@ -1,0 +1,126 @@
+"""``scripts/report.py``: what differs by more than the seeds do, and nothing else."""
+
+import shutil
+
+import pytest
+import torch
+from PIL import Image
+
+from dcgan import reporting
+from dcgan.config import Config, flatten
+from dcgan.errors import UserError
+
+
+def run(tmp_path, values, seed, **settings):
+    """A run whose last Fréchet classifier distance is the last of ``values``."""
+    flat = {**flatten(Config().to_plain()), "seed": seed, **settings}
+    records = [
+        {
+            "step": step,
+            "evaluation/frechet_classifier_distance": value,
+            "evaluation_floor/frechet_classifier_distance": 0.04,
+            "speed/images_per_second": 100.0,
+        }
+        for step, value in enumerate(values, 1)
+    ]
+    return reporting.Run(tmp_path / f"{seed}", flat, "data", len(values), len(values), records, 1000)
+
+
+def sweep(tmp_path, runs):
+    return reporting.Sweep(tmp_path, reporting._grouped(runs), [])
+
+
+def test_runs_are_grouped_by_what_was_set_and_the_default_comes_first(tmp_path):
+    runs = [
+        run(tmp_path, [1.0], seed, **{"model.upsample": kind})
+        for kind in ("builtin", "scratch")
+        for seed in (1, 0)
+    ]
+    groups = reporting._grouped(runs)
+    assert list(groups) == ["model.upsample=scratch", "model.upsample=builtin"]
+    assert [r.seed for r in groups["model.upsample=scratch"]] == [0, 1]
+
+
+def test_a_difference_is_claimed_only_if_it_is_larger_than_the_seeds_own(tmp_path):
+    # Paired differences 1.0, 1.1, 0.9: mean 1, deviation 0.1, so 1 -+ 4.303 * 0.1 / sqrt(3) = 0.752 to 1.248.
+    base = [run(tmp_path, [v], seed) for seed, v in enumerate([2.0, 5.0, 9.0])]
+    worse = [run(tmp_path, [v], seed, width=64) for seed, v in enumerate([3.0, 6.1, 9.9])]
+    (sentence,) = reporting.sentences(sweep(tmp_path, base + worse), "frechet_classifier_distance")
+    assert "width=64 has a higher frechet classifier distance than width=null" in sentence
+    assert "+1, 95% interval +0.752 to +1.25, 3 seeds" in sentence
+    # Differences 1, -1, 0.5: the interval has zero in it.
+    noise = [run(tmp_path, [v], seed, width=64) for seed, v in enumerate([3.0, 4.0, 9.5])]
+    (sentence,) = reporting.sentences(sweep(tmp_path, base + noise), "frechet_classifier_distance")
+    assert "do not differ in frechet classifier distance by more than the seeds do" in sentence
+    # Seeds that only one of them has do not count.
+    (sentence,) = reporting.sentences(sweep(tmp_path, base + worse[:1]), "frechet_classifier_distance")
+    assert "1 common seed says nothing" in sentence
+
+
+def test_the_table_has_mean_deviation_and_floor(tmp_path):
+    runs = [run(tmp_path, [9.0, v], seed, batch_size=50) for seed, v in enumerate([1.0, 2.0, 3.0])]
+    header, _, row, floor = reporting.table(sweep(tmp_path, runs)).splitlines()
+    assert "frechet classifier distance" in header
+    cells = [cell.strip() for cell in row.split("|")]
+    assert cells[1:7] == [
+        "all alike",
+        "3",
+        "2 ± 1",
+        "1 ± 0",
+        "100 ± 0",
+        "0.00",
+    ]  # two steps of 50 at 100 a second
+    assert cells[7] == "-"
+    assert "| *real pictures* | | 0.04 |" in floor
+
+
+def test_curves_show_every_setting_and_the_floor(tmp_path):
+    runs = [run(tmp_path, [3.0, 2.0], seed, width=width) for seed in (0, 1) for width in (32, 64)]
+    axis = reporting.draw_curves(sweep(tmp_path, runs), ["frechet_classifier_distance"]).axes[0]
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == [
+        "width=32",
+        "width=64",
+        "real pictures",
+    ]
+    assert axis.lines[0].get_xydata().tolist() == [[1, 3], [2, 2]]
+
+
+def test_a_real_sweep_is_reported_whatever_is_missing(command, tmp_path):
+    arguments = ["-m", "experiment=smoke", "data.image_size=8", "evaluate_every=6", "evaluate_samples=100"]
+    done = command("train", *arguments, "model.upsample=scratch,resize", "seed=0,1", "sweep=small")
+    assert done.returncode == 0, done.stderr
+    path = tmp_path / "outputs" / "sweeps" / "small"
+    done = command("report.py", "sweep=outputs/sweeps/small")
+    assert done.returncode == 0, done.stderr
+    text = (path / "report.md").read_text()
+    assert "| model.upsample=scratch | 2 |" in text
+    assert "model.upsample=resize" in text
+    assert text.count("2 seeds)") == 6
+    for name in ("samples", "curves"):
+        with Image.open(path / f"{name}.png") as picture:
+            assert len(picture.convert("L").getcolors()) > 20
+
+    names = sorted(entry.name for entry in path.iterdir() if entry.is_dir())
+    shutil.rmtree(path / names[0] / "checkpoints")  # one that was never begun
+    (path / names[1] / "metrics.jsonl").unlink()
+    kept = sorted((path / names[2] / "checkpoints").glob("step-*.pt"))
+    kept[-1].unlink()  # one that was stopped
+    for file in (path / names[3] / "checkpoints").glob("step-*.pt"):
+        state = torch.load(file, weights_only=True)
+        torch.save({**state, "data_fingerprint": "other"}, file)
+    done = command("report.py", "sweep=outputs/sweeps/small")
+    assert done.returncode == 0, done.stderr
+    text = (path / "report.md").read_text()
+    assert f"{names[0]} has no checkpoint yet" in text
+    assert f"{names[2]} is at step 8 of 12" in text
+    assert f"{names[3]} is left out: it was trained on other pictures" in text
+
+
+def test_no_sweep_is_a_sentence(tmp_path):
+    with pytest.raises(UserError, match="is no directory"):
+        reporting.read(tmp_path / "none")
+    with pytest.raises(UserError, match="holds no run that has a checkpoint; it is empty"):
+        reporting.read(tmp_path)
+    (tmp_path / "half").mkdir()
+    with pytest.raises(UserError, match="half has no checkpoint yet"):
+        reporting.read(tmp_path)
