@@ -127,7 +127,7 @@ def train_step(state: TrainState, config: Config, real: Tensor, labels: Tensor |
         "gradient_norm/generator": g_grad_norm,
         "learning_rate/discriminator": torch.tensor(d_lr),
         "learning_rate/generator": torch.tensor(g_lr),
-        "diversity": diversity(fake.detach(), labels) / diversity(real, labels).clamp(min=1e-6),
+        "generator/diversity": diversity(fake.detach(), labels) / diversity(real, labels).clamp(min=1e-6),
         **({"loss/penalty": penalty} if penalty.requires_grad else {}),  # where one was computed
         **judgement(config.loss, real_logits, fake_logits, fake_logits_after),
     }

@@ -71,18 +71,15 @@ def save(
 class Best:
     """Keeps the checkpoint of the best evaluation so far as ``best.pt``: a GAN's last is often not its best."""
 
-    def __init__(self, run_dir: Path, step: int) -> None:
+    def __init__(self, run_dir: Path) -> None:
         self.path = run_dir / "checkpoints" / "best.pt"
         self.value = math.inf
         if self.path.exists():
             try:
-                best = checkpoint.load(self.path)
+                # It may be from after the step that the run goes on from: then it is about to be found again.
+                self.value = checkpoint.load(self.path)["evaluation"]["value"]
             except UserError as error:
                 log.warning("%s; the next evaluation replaces it", error)
-                return
-            # One from after the step that is gone on from will be found again.
-            if best["step"] <= step:
-                self.value = best["evaluation"]["value"]
 
     def offer(self, state: TrainState, origin: dict[str, Any], measure: str, value: float) -> None:
         """Keep ``state`` if the value, of which less is better, is the least so far."""

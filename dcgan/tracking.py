@@ -25,6 +25,25 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# TensorBoard's tab "Custom scalars": the questions that one asks of a run, and the curves that answer them.
+LAYOUT = {
+    "At a glance": {
+        "Is it learning? Distance to real pictures": [
+            "Multiline",
+            [r"^evaluation(_floor)?/(frechet_classifier|sliced_wasserstein)_distance$"],
+        ],
+        "Has the discriminator won? All right, and without doubt": [
+            "Multiline",
+            [r"^discriminator/(accuracy_real|accuracy_fake|saturated)$"],
+        ],
+        "Is it collapsing? Diversity and coverage fall": [
+            "Multiline",
+            [r"^generator/diversity$", r"^evaluation/(diversity|coverage)$"],
+        ],
+        "Losses": ["Multiline", [r"^loss/"]],
+    }
+}
+
 
 class Tracker:
     """Records one run, from ``step`` on; what an earlier process recorded after ``step`` is dropped.
@@ -129,6 +148,8 @@ class Tracker:
         # purge_step hides what a killed process wrote after the checkpoint that is continued from.
         purge_step = step + 1 if step else None
         self._board = SummaryWriter(str(self.run_dir), purge_step=purge_step, flush_secs=10)
+        if not step:
+            self._board.add_custom_scalars(LAYOUT)
 
     def _to_board(self, write: Callable[["SummaryWriter"], Any]) -> None:
         board = self._board

@@ -44,7 +44,7 @@ def _symptoms(scalars: dict[str, float]) -> Iterator[tuple[str, bool]]:
     yield (
         "the generated images are much more alike than real ones, the generator may be collapsing; try "
         "loss=relativistic, loss.augment=[translation], or halve both learning rates",
-        scalars["diversity"] < ALIKE,
+        scalars["generator/diversity"] < ALIKE,
     )
     yield (
         "the generator's gradient has vanished: it no longer learns; try loss=least_squares or loss.r1=0.1",

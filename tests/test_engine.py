@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dcgan import engine
-from dcgan.config import Config, ModelConfig
+from dcgan.config import Config, LossConfig, ModelConfig
 from dcgan.errors import UserError
 
 CPU = torch.device("cpu")
@@ -125,6 +125,21 @@ def test_two_draws_of_what_the_discriminator_is_shown_are_independent(config, ba
     assert not torch.equal(noise[0], noise[1])
     assert noise[0].std() == pytest.approx(0.5 * 0.7, rel=0.05)  # step 3 of 10
     assert torch.equal(engine.shown(batch[0], config, config.steps, "real"), batch[0])
+
+
+def test_the_discriminator_sees_nothing_but_what_is_shown(config, batch):
+    config.loss = LossConfig("relativistic", augment=["cutout"])
+    state, seen, made = engine.build(config, 10, CPU), [], []
+    state.discriminator.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach().clone()))
+    state.generator.register_forward_hook(lambda _, inputs, images: made.append(images.detach().clone()))
+    engine.train_step(state, config, *batch)
+    assert len(made) == 1
+    assert len(seen) == 4  # real, generated; generated, real
+    for images, whole in zip(seen, (batch[0], made[0], made[0], batch[0]), strict=True):
+        cut = (images == 0) & (whole != 0)
+        assert cut.flatten(1).any(1).all()
+        assert torch.equal(images.where(~cut, whole), whole)
+    assert not torch.equal(seen[1] == 0, seen[2] == 0)
 
 
 @pytest.mark.parametrize(("every", "steps"), [(1, [0, 1, 2, 3]), (4, [3]), (3, [2])])

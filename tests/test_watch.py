@@ -8,7 +8,7 @@ WELL = {
     "discriminator/accuracy_real": 0.9,
     "discriminator/accuracy_fake": 0.95,
     "discriminator/saturated": 0.0,
-    "diversity": 0.9,
+    "generator/diversity": 0.9,
     "gradient_norm/generator": 1.0,
     "gradient_norm/discriminator": 1.0,
 }
@@ -25,7 +25,7 @@ WELL = {
             },
             "loss.instance_noise=0.1",
         ),
-        ({"diversity": 0.1}, "collapsing; try loss=relativistic"),
+        ({"generator/diversity": 0.1}, "collapsing; try loss=relativistic"),
         ({"gradient_norm/generator": 0.0}, "vanished"),
         ({"gradient_norm/discriminator": 1e5}, "about to diverge"),
     ],
@@ -53,7 +53,7 @@ def test_a_training_that_goes_well_is_left_in_peace():
 
 def test_a_generator_that_has_learnt_nothing_yet_is_given_time():
     watch = Watch()
-    assert not any(watch.look(step, WELL | {"diversity": 0.1}) for step in range(GRACE))
+    assert not any(watch.look(step, WELL | {"generator/diversity": 0.1}) for step in range(GRACE))
 
 
 def test_a_run_whose_generator_stands_still_is_told(command, tmp_path):
