@@ -95,3 +95,11 @@ class Statistics(StrEnum):
 
     running = "running"  # those of the training
     standing = "standing"  # averaged over many batches of the network as it is
+
+
+class ExportFormat(StrEnum):
+    """What a generator is written as."""
+
+    onnx = "onnx"
+    torch_export = "torch_export"
+    safetensors = "safetensors"

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from dcgan.conv_transpose import arithmetic, conv_transpose2d
 from dcgan.errors import UserError
+from dcgan.images import save_gif
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -244,15 +245,13 @@ def scatter_frames(example: Example) -> Iterator["Figure"]:
         yield figure
 
 
-def save_animation(frames: Iterator["Figure"], path: Path) -> None:
+def save_animation(figures: Iterator["Figure"], path: Path) -> None:
     """Write figures as a GIF that stops at its last frame for a while."""
-    images = []
-    for figure in frames:
+    frames = []
+    for figure in figures:
         figure.canvas.draw()
-        pixels = figure.canvas.buffer_rgba()  # type: ignore[attr-defined]
-        images.append(Image.fromarray(np.asarray(pixels)).convert("P", palette=Image.Palette.ADAPTIVE))
-    durations = [FRAME_MS] * (len(images) - 1) + [LAST_FRAME_MS]
-    images[0].save(path, save_all=True, append_images=images[1:], duration=durations, loop=0)
+        frames.append(Image.fromarray(np.asarray(figure.canvas.buffer_rgba())))  # type: ignore[attr-defined]
+    save_gif(frames, path, FRAME_MS, LAST_FRAME_MS)
 
 
 def _counted(size: int) -> Tensor:

@@ -1,5 +1,6 @@
 """Pictures at rest are uint8, in the networks float32 in [-1, 1]; what is done with either, and the way to a file."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -70,8 +71,22 @@ def grid(images: Tensor, columns: int) -> Tensor:
     return tiled
 
 
+def save_gif(frames: Sequence[Image.Image], path: Path, milliseconds: int, last: int | None = None) -> None:
+    """Write frames of one size as an endless animation, whose last frame stays ``last`` milliseconds."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    coloured = [frame.convert("P", palette=Image.Palette.ADAPTIVE) for frame in frames]
+    durations = [milliseconds] * (len(frames) - 1) + [last or milliseconds]
+    coloured[0].save(path, save_all=True, append_images=coloured[1:], duration=durations, loop=0)
+
+
+def to_picture(image: Tensor, scale: int = 1) -> Image.Image:
+    """uint8 ``(C, H, W)``, C 1 or 3, each pixel a square of ``scale``."""
+    pixels = image.permute(1, 2, 0).numpy()
+    picture = Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels)
+    return picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST)
+
+
 def save_png(image: Tensor, path: Path) -> None:
     """Write uint8 ``(C, H, W)``, C 1 or 3, and the directories on the way."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = image.permute(1, 2, 0).numpy()
-    Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels).save(path)
+    to_picture(image).save(path)

@@ -9,17 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 from dcgan import checkpoint
 from dcgan.config import Config
 from dcgan.errors import UserError
-from dcgan.images import to_uint8
+from dcgan.images import grid, to_uint8
 from dcgan.networks import Generator
 from dcgan.randomness import generator as random_generator
 
 GRID_ROWS = 8
 UNLABELLED_COLUMNS = 10
+CAPTION = 20  # pixels above a frame of a film
 AT_ONCE = 250  # images in a batch, where many are wanted
 STANDING_BATCHES, STANDING_BATCH = 100, 64
 MOST_COLUMNS = 20  # of a set with more classes the grid shows the first so many
@@ -48,17 +50,32 @@ class TrainedGenerator:
         Raises:
             UserError: for a class that the generator does not know.
         """
-        latents = latents_of(seeds, self.network.latent_dim)
+        latents, chosen = latents_of(seeds, self.network.latent_dim), self._known(classes)
+        if chosen is None:
+            return generate(self.network, latents, None), torch.full((len(latents),), -1)
+        labels = torch.tensor([chosen[seed % len(chosen)] for seed in seeds])
+        return generate(self.network, latents, labels), labels
+
+    def film(self, latents: Tensor, classes: Sequence[int] | None) -> Tensor:
+        """For each latent ``(N, Z)`` one picture ``(N, 3, height, width)``, the classes side by side."""
+        chosen = self._known(classes)
+        if chosen is None:
+            return torch.stack([grid(image[None], 1) for image in generate(self.network, latents, None)])
+        labels = torch.tensor(chosen)
+        rows = [generate(self.network, latent.expand(len(labels), -1), labels) for latent in latents]
+        return torch.stack([grid(row, len(labels)) for row in rows])
+
+    def _known(self, classes: Sequence[int] | None) -> Sequence[int] | None:
+        """The classes asked for, else all; None if unconditional."""
         if not self.num_classes:
             if classes is not None:
                 raise UserError(f"classes={_joined(classes)}, but this run is unconditional; leave it out")
-            return generate(self.network, latents, None), torch.full((len(latents),), -1)
+            return None
         chosen = range(self.num_classes) if classes is None else classes
         unknown = [label for label in chosen if label not in range(self.num_classes)]
         if unknown:
             raise UserError(f"classes={_joined(unknown)} unknown; this run has 0 to {self.num_classes - 1}")
-        labels = torch.tensor([chosen[seed % len(chosen)] for seed in seeds])
-        return generate(self.network, latents, labels), labels
+        return chosen
 
 
 def load_generator(run: Path, weights: str = "ema", statistics: str = "running") -> TrainedGenerator:
@@ -94,6 +111,30 @@ def latents_of(seeds: Sequence[int], latent_dim: int) -> Tensor:
     return torch.cat(
         [torch.randn(1, latent_dim, generator=random_generator(seed, "sample")) for seed in seeds]
     )
+
+
+def walk(seeds: Sequence[int], latent_dim: int, frames: int, spherical: bool) -> Tensor:
+    """Latents on the way from each seed to the next and from the last to the first, ``(S * frames, Z)``.
+
+    Args:
+        seeds: ``S`` of them.
+        latent_dim: ``Z``.
+        frames: from one seed to the next, the first included.
+        spherical: turn and stretch evenly, so that the latents on the way are as long as the ends are (White
+            2016, section 2); else the straight line, whose middle is too close to zero.
+    """
+    stops = latents_of(seeds, latent_dim)
+    way = []
+    for start, end in zip(stops, stops.roll(-1, 0), strict=True):
+        shares = (torch.arange(frames) / frames)[:, None]
+        angle = torch.acos(torch.cosine_similarity(start, end, dim=0).clamp(-1, 1))
+        if spherical and angle > 1e-4:
+            way.append(
+                (torch.sin((1 - shares) * angle) * start + torch.sin(shares * angle) * end) / torch.sin(angle)
+            )
+        else:
+            way.append(torch.lerp(start, end, shares))
+    return torch.cat(way)
 
 
 def fixed_inputs(latent_dim: int, num_classes: int) -> tuple[Tensor, Tensor | None, int]:
@@ -168,6 +209,25 @@ def columns_for(labels: Tensor) -> int:
     """Columns of a grid in which each shows one class, where the labels go round; else a square."""
     kinds = len(set(labels.tolist()))
     return kinds if 1 < kinds <= MOST_COLUMNS else math.ceil(math.sqrt(len(labels)))
+
+
+def progress(run: Path) -> list[Image.Image]:
+    """The sample grids that a run has left, in their order, with the step on each.
+
+    Raises:
+        UserError: if there are none.
+    """
+    frames = []
+    for path in sorted((run / "samples").glob("step-*.png")):
+        with Image.open(path) as picture:
+            frame = Image.new("RGB", (picture.width, picture.height + CAPTION), "white")
+            frame.paste(picture, (0, CAPTION))
+        step = int(path.stem.removeprefix("step-"))
+        ImageDraw.Draw(frame).text((4, 2), f"step {step:,}", fill="black", font_size=CAPTION - 6)
+        frames.append(frame)
+    if not frames:
+        raise UserError(f"run={run} has no pictures in samples/; it was run with sample_every=0")
+    return frames
 
 
 def parse_numbers(setting: str, text: str) -> list[int]:

@@ -11,7 +11,7 @@ LAYERS = [
     {"errors", "conv_transpose", "choices", "config", "randomness", "device", "images"}
     | {"checkpoint", "tracking", "watch"},
     {"augment", "explain", "losses", "networks", "data"},
-    {"benchmark", "engine", "evaluation", "reporting", "sampling"},
+    {"benchmark", "engine", "evaluation", "exporting", "reporting", "sampling"},
     {"cli", "run_directory", "train"},
 ]
 ROOM = {module: level for level, modules in enumerate(LAYERS) for module in modules}

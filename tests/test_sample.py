@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageSequence
 
 from dcgan import sampling
 from dcgan.errors import UserError
@@ -11,7 +11,9 @@ from dcgan.errors import UserError
 
 @pytest.fixture
 def run(command, tmp_path):
-    assert command("train", "experiment=smoke", "name=tiny").returncode == 0
+    # Long enough for different seeds to give different images.
+    rates = ["optim.generator_lr=0.01", "optim.discriminator_lr=0.01", "optim.ema_decay=0.5"]
+    assert command("train", "experiment=smoke", "name=tiny", "steps=80", *rates).returncode == 0
     return tmp_path / "outputs" / "tiny"
 
 
@@ -32,8 +34,10 @@ def test_one_run_becomes_a_grid_files_and_arrays(command, tmp_path, run):
         assert arrays["images"].dtype == np.uint8
         assert arrays["labels"].tolist() == arrays["seeds"].tolist() == [0, 1, 2, 3, 7]
         images = arrays["images"]
+        assert images[0].std() > 5
+        assert np.abs(images[0].astype(int) - images[1]).max() > 5
 
-    newest = run / "checkpoints" / "step-00000012.pt"
+    newest = run / "checkpoints" / "step-00000080.pt"
     done = command("sample.py", f"run={newest}", "format=files", "seeds=7,2", "out=single")
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in (tmp_path / "single").iterdir()) == [
@@ -75,6 +79,43 @@ def test_the_grid_of_the_training_shows_what_the_script_gives(command, run):
     for row, column in [(0, 0), (3, 5)]:
         image, _ = trained.sample([row], [column])
         assert torch.equal(image[0], grid_images[row * columns + column])
+
+
+def test_walks_and_films(command, tmp_path, run):
+    done = command("sample.py", f"run={run}", "format=gif", "seeds=3,5", "frames=4", "classes=1,7")
+    assert done.returncode == 0, done.stderr
+    trained = sampling.load_generator(run)
+    with Image.open(run / "walk.gif") as walk:
+        # Equal frames are one that stays longer.
+        assert sum(frame.info["duration"] for frame in ImageSequence.Iterator(walk)) == 8 * 80
+        assert walk.size == (2 * (2 * 30 + 2), 2 * (30 + 2))  # two classes side by side, twice as large
+    trained = sampling.load_generator(run)
+    frames = trained.film(sampling.walk([3, 5], trained.network.latent_dim, 4, spherical=True), [1, 7])
+    for frame, seed in ((0, 3), (4, 5)):
+        shown = frames[frame, 0, 2:30, 32:60]
+        assert torch.equal(shown, trained.sample([seed], [7])[0][0, 0])
+    done = command("sample.py", f"run={run}", "format=film", "out=film.gif")
+    assert done.returncode == 0, done.stderr
+    with Image.open(tmp_path / "film.gif") as film:
+        assert film.n_frames == len(list((run / "samples").iterdir())) == 14
+        assert film.size == (10 * 30 + 2, 8 * 30 + 2 + 20)
+        assert np.array(film.convert("L"))[:20].min() < 100  # the step is written there
+    assert "frames=0 must be at least 1" in command("sample.py", f"run={run}", "frames=0").stderr
+
+
+def test_a_spherical_walk_keeps_the_length_and_a_straight_one_does_not():
+    ends = sampling.latents_of([1, 2], 64)
+    spherical = sampling.walk([1, 2], 64, 10, spherical=True)
+    straight = sampling.walk([1, 2], 64, 10, spherical=False)
+    for way in (spherical, straight):
+        assert way.shape == (20, 64)
+        torch.testing.assert_close(way[[0, 10]], ends)
+    assert spherical.norm(dim=1).min() > 0.95 * ends.norm(dim=1).min()
+    assert straight.norm(dim=1).min() < 0.9 * ends.norm(dim=1).min()
+    torch.testing.assert_close(straight[5], ends.mean(0))
+    assert torch.equal(
+        sampling.walk([4], 8, 3, spherical=True), sampling.latents_of([4, 4, 4], 8)
+    )  # to itself
 
 
 def test_ranges_are_read_as_they_are_written():

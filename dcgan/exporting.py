@@ -1,0 +1,79 @@
+"""A trained generator -> a file that runs without this project.
+
+The graph has ordinary operators only: the from-scratch layer is written in them, so any runtime can load it.
+"""
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from dcgan.choices import ExportFormat
+from dcgan.errors import UserError
+from dcgan.sampling import TrainedGenerator
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
+NEEDED = {
+    ExportFormat.onnx: ["onnx", "onnxscript"],
+    ExportFormat.torch_export: [],
+    ExportFormat.safetensors: ["safetensors"],
+}
+
+
+def export(trained: TrainedGenerator, kind: ExportFormat, path: Path, overwrite: bool = False) -> None:
+    """Write the generator to ``path``.
+
+    * onnx: inputs ``latents`` float32 ``(batch, Z)`` from N(0, 1) and, if conditional, ``labels`` int64
+      ``(batch,)``; output ``images`` float32 ``(batch, C, H, W)`` in [-1, 1]; any batch size.
+    * torch_export: the same as a program for ``torch.export.load(path).module()``.
+    * safetensors: the weights alone, with the run's settings as metadata.
+
+    Raises:
+        UserError: if the file is there and shall not be overwritten, or a package is missing.
+    """
+    if path.exists() and not overwrite:
+        raise UserError(f"out={path} exists; set another out=, or overwrite=true")
+    missing = [package for package in NEEDED[kind] if importlib.util.find_spec(package) is None]
+    if missing:
+        raise UserError(
+            f"format={kind} needs {' and '.join(missing)}; pip install {' '.join(missing)} and try again"
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    try:
+        if kind is ExportFormat.onnx:
+            program = torch.onnx.export(
+                _program(trained),
+                dynamo=True,
+                input_names=["latents", "labels"][: 2 if trained.num_classes else 1],
+                output_names=["images"],
+                verbose=False,
+            )
+            assert program is not None
+            program.save(partial)
+        elif kind is ExportFormat.torch_export:
+            torch.export.save(_program(trained), partial)
+        else:
+            from safetensors.torch import save_file  # noqa: PLC0415 - may be missing
+
+            about = {"config": json.dumps(trained.config.to_plain()), "num_classes": str(trained.num_classes)}
+            weights = {name: tensor.contiguous() for name, tensor in trained.network.state_dict().items()}
+            save_file(weights, partial, about)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _program(trained: TrainedGenerator) -> "ExportedProgram":
+    """The generator's graph, for any batch size."""
+    batch = torch.export.Dim("batch", min=1)
+    # Not one image: an example of one would be taken for a constant.
+    inputs: tuple[torch.Tensor, ...] = (torch.zeros(2, trained.network.latent_dim),)
+    if trained.num_classes:
+        inputs += (torch.zeros(2, dtype=torch.int64),)
+    with torch.no_grad():
+        return torch.export.export(trained.network, inputs, dynamic_shapes=tuple({0: batch} for _ in inputs))
