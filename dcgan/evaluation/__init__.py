@@ -108,18 +108,27 @@ class Evaluator:
                 "find more pictures, or set evaluate_every=0"
             )
         chosen = torch.randperm(total, generator=generator(seed, "evaluation"))[: 2 * self.count].numpy()
-        images, labels = _of_both(found, chosen)
-        self.reference, self.real = images.split(self.count)
-        self.found = found
+        self.found, (self._rows, labels) = found, _of_both(found, chosen)
+        self.labels: Tensor | None = labels[self.count :] if conditional else None
         self.classifier = classifier_of(found, device) if len(found.train.classes) > 1 else None
         self.accuracy = accuracy(self.classifier, found.held_out) if self.classifier is not None else None
+        reference = self.reference
         if self.classifier is not None:
-            self._features, self._recognised = self.classifier.describe(self.reference)
-        self._patches = SlicedWasserstein(self.reference)
-        self.labels: Tensor | None = labels[self.count :] if conditional else None
-        self._diversity = _diversity(self.reference, labels[: self.count] if conditional else None)
-        self._checkerboard = checkerboard(self.reference)
+            self._features, self._recognised = self.classifier.describe(reference)
+        self._patches = SlicedWasserstein(reference)
+        self._diversity = _diversity(reference, labels[: self.count] if conditional else None)
+        self._checkerboard = checkerboard(reference)
         self._floors = self._values(self.real)
+
+    @property
+    def reference(self) -> Tensor:
+        """The real images that others are compared with, uint8 ``(count, C, H, W)``; read anew each time."""
+        return torch.from_numpy(self.found.train.store[self._rows[: self.count]])
+
+    @property
+    def real(self) -> Tensor:
+        """The real images that give the floor, uint8 ``(count, C, H, W)``; read anew each time."""
+        return torch.from_numpy(self.found.train.store[self._rows[self.count :]])
 
     def __call__(self, images: Tensor) -> dict[str, Measure]:
         """All measures but the slow ones, by name.
@@ -130,7 +139,7 @@ class Evaluator:
         return {name: Measure(v, self._floors[name]) for name, v in self._values(images).items()}
 
     def _values(self, images: Tensor) -> dict[str, float]:
-        assert images.shape == self.reference.shape
+        assert len(images) == self.count
         values = {}
         if self.classifier is not None:
             features, recognised = self.classifier.describe(images)
@@ -264,13 +273,12 @@ def table(measures: dict[str, Measure]) -> str:
     return "\n".join(lines)
 
 
-def _of_both(found: Data, chosen: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-    """Images and labels of positions that count through the training pictures and then the held-out ones."""
+def _of_both(found: Data, chosen: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], Tensor]:
+    """Rows and labels of positions that count through the training pictures and then the held-out ones."""
     parts = (found.train, found.held_out)
-    store = found.train.store
     rows = np.concatenate([part.rows for part in parts])[chosen]
     labels = np.concatenate([part.labels for part in parts])[chosen]
-    return torch.from_numpy(store[rows]), torch.from_numpy(labels)
+    return rows, torch.from_numpy(labels)
 
 
 def _diversity(images: Tensor, labels: Tensor | None) -> float:
