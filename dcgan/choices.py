@@ -50,10 +50,25 @@ class Algorithm(StrEnum):
 
 
 class Norm(StrEnum):
-    """What follows the discriminator's strided convolutions but the first."""
+    """How the discriminator's maps, and with ``every`` the generated images, are normalised."""
 
     batch = "batch"  # BatchNorm, as in the paper
+    every = "every"  # after the first, too, and on the generator's output: what the paper warns of
     none = "none"  # for penalties on the gradient of each image, which BatchNorm mixes
+
+
+class Activation(StrEnum):
+    """What follows the discriminator's layers."""
+
+    leaky_relu = "leaky_relu"  # with slope 0.2, as in the paper
+    relu = "relu"
+
+
+class Latents(StrEnum):
+    """Where latents are drawn from, each number by itself."""
+
+    normal = "normal"  # N(0, 1)
+    uniform = "uniform"  # U(-1, 1), as in the paper
 
 
 class LossName(StrEnum):

@@ -9,11 +9,13 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from dcgan.choices import (
+    Activation,
     Algorithm,
     Change,
     DataName,
     Device,
     Fit,
+    Latents,
     LossName,
     Norm,
     OnBadFile,
@@ -97,12 +99,18 @@ class ModelConfig:
     width: int = 32  # channels of the largest map; doubles with each halving, at most 8-fold
     kernel_size: int = 4  # of all strided layers; the paper's is 5
     discriminator_norm: Norm = Norm.batch
+    discriminator_activation: Activation = Activation.leaky_relu
+    latents: Latents = Latents.normal
     spectral_norm: bool = False  # divide each of the discriminator's weights by its largest singular value
 
     def __post_init__(self) -> None:
         self.upsample = _choice(Upsample, "model.upsample", self.upsample)
         self.algorithm = _choice(Algorithm, "model.algorithm", self.algorithm)
         self.discriminator_norm = _choice(Norm, "model.discriminator_norm", self.discriminator_norm)
+        self.discriminator_activation = _choice(
+            Activation, "model.discriminator_activation", self.discriminator_activation
+        )
+        self.latents = _choice(Latents, "model.latents", self.latents)
         _in_range("model.latent_dim", self.latent_dim, 1)
         _in_range("model.width", self.width, 1)
         _in_range("model.kernel_size", self.kernel_size, 2, 8)

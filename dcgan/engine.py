@@ -103,7 +103,7 @@ def train_step(state: TrainState, config: Config, real: Tensor, labels: Tensor |
     g, d, step = state.generator, state.discriminator, state.step
     rate = learning_rate_factor(step, config.steps, config.optim.decay_from)
     d_lr, g_lr = config.optim.discriminator_lr * rate, config.optim.generator_lr * rate
-    latents = random_latents(config, step, len(real)).to(real.device)
+    latents = g.draw(len(real), random_generator(config.seed, "latents", step)).to(real.device)
 
     fake = g(latents, labels)
     real_seen, fake_seen = shown(real, config, step, "real"), shown(fake.detach(), config, step, "generated")
@@ -184,13 +184,6 @@ def learning_rate_factor(step: int, steps: int, decay_from: float) -> float:
     """What the learning rates are multiplied by: 1, from ``decay_from * steps`` on linearly falling to 0."""
     decay_begins = decay_from * steps
     return 1.0 if step < decay_begins else (steps - step) / (steps - decay_begins)
-
-
-def random_latents(config: Config, step: int, count: int) -> Tensor:
-    """The latents of one training step, ``(count, Z)`` from N(0, 1)."""
-    return torch.randn(
-        count, config.model.latent_dim, generator=random_generator(config.seed, "latents", step)
-    )
 
 
 def _update(state: TrainState, network: nn.Module, optimizer: Adam, loss: Tensor, lr: float) -> Tensor:

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
-from dcgan.choices import Norm, Upsample
+from dcgan.choices import Activation, Latents, Norm, Upsample
 from dcgan.config import ModelConfig
 from dcgan.conv_transpose import ConvTranspose2d
 from dcgan.conv_transpose.arithmetic import conv_output_size, output_padding_for
@@ -63,7 +63,7 @@ class Generator(nn.Module):
 
     def __init__(self, model: ModelConfig, image_size: Size, channels: int, num_classes: int) -> None:
         super().__init__()
-        self.latent_dim = model.latent_dim
+        self.latent_dim, self._latents = model.latent_dim, model.latents
         self.embedding = nn.Embedding(num_classes, model.latent_dim) if num_classes else None
         sizes = map_sizes(image_size, model.kernel_size)[::-1]
         widths = map_widths(channels, model.width, len(sizes))[::-1]
@@ -77,8 +77,16 @@ class Generator(nn.Module):
             last = larger == image_size
             layers.append(_upsampling(model, inputs, outputs, smaller, larger, bias=last))
             # No normalisation on the output layer (section 3).
+            if last and model.discriminator_norm is Norm.every:
+                layers.append(nn.BatchNorm2d(outputs))
             layers += [nn.Tanh()] if last else _normalised(outputs)
         self.layers = nn.Sequential(*layers)
+
+    def draw(self, count: int, random: torch.Generator) -> Tensor:
+        """Latents ``(count, Z)`` as it is trained with, on the CPU."""
+        if self._latents is Latents.uniform:
+            return torch.rand(count, self.latent_dim, generator=random) * 2 - 1
+        return torch.randn(count, self.latent_dim, generator=random)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Images ``(N, C, H, W)`` in [-1, 1] from latents ``(N, Z)`` and labels ``(N,)``."""
@@ -104,10 +112,11 @@ class Discriminator(nn.Module):
         layers: list[nn.Module] = []
         for inputs, outputs in pairwise(widths):
             first = not layers  # no normalisation on the input layer (section 3)
-            normalised = not first and model.discriminator_norm is Norm.batch
+            normalised = model.discriminator_norm in ((Norm.every,) if first else (Norm.every, Norm.batch))
             layers.append(nn.Conv2d(inputs, outputs, model.kernel_size, STRIDE, padding, bias=not normalised))
             layers += [nn.BatchNorm2d(outputs)] if normalised else []
-            layers.append(nn.LeakyReLU(0.2))
+            leaky = model.discriminator_activation is Activation.leaky_relu
+            layers.append(nn.LeakyReLU(0.2) if leaky else nn.ReLU())
         self.layers = nn.Sequential(*layers)
         self.head = nn.Conv2d(widths[-1], 1, sizes[-1])
         features = widths[-1] * sizes[-1][0] * sizes[-1][1]

@@ -270,22 +270,27 @@ def _evaluated(run: Run) -> bool:
 
 
 def _grouped(runs: list[Run]) -> dict[str, list[Run]]:
-    """By the settings in which the runs differ, but for the seed."""
+    """By the settings in which the runs differ, but for the seed; the group nearest to the defaults first.
+
+    Where each group but the first has settings of its own, only these are named; in a grid, all that differ.
+    """
     keys = sorted({key for run in runs for key in run.settings} - {"seed"})
-    differing = [key for key in keys if len({json.dumps(run.settings.get(key)) for run in runs}) > 1]
-    groups: dict[str, list[Run]] = {}
+    differing = [key for key in keys if len({_plain(run.settings.get(key)) for run in runs}) > 1]
+    groups: dict[tuple[str, ...], list[Run]] = {}
     for run in runs:
-        label = ", ".join(f"{key}={_plain(run.settings.get(key))}" for key in differing) or "all alike"
-        groups.setdefault(label, []).append(run)
+        groups.setdefault(tuple(_plain(run.settings.get(key)) for key in differing), []).append(run)
     defaults = flatten(Config().to_plain())
+    usual = tuple(_plain(defaults.get(key)) for key in differing)
+    order = sorted(groups, key=lambda group: sum(a != b for a, b in zip(group, usual, strict=True)))
 
-    def from_default(label: str) -> int:
-        return sum(groups[label][0].settings.get(key) != defaults.get(key) for key in differing)
+    def label(group: tuple[str, ...]) -> str:
+        pairs = zip(differing, group, order[0], strict=True)
+        own = [f"{key}={value}" for key, value, first in pairs if grid or value != first]
+        return ", ".join(own) or ("the others' base" if differing else "all alike")
 
-    # The one closest to the defaults first: the others are compared with it.
-    return {
-        label: sorted(groups[label], key=lambda run: run.seed) for label in sorted(groups, key=from_default)
-    }
+    changed = [sum(a != b for a, b in zip(group, order[0], strict=True)) for group in order[1:]]
+    grid = len(differing) == 1 or sum(changed) > len(differing)
+    return {label(group): sorted(groups[group], key=lambda run: run.seed) for group in order}
 
 
 def _plain(value: Any) -> str:

@@ -50,7 +50,7 @@ class TrainedGenerator:
         Raises:
             UserError: for a class that the generator does not know.
         """
-        latents, chosen = latents_of(seeds, self.network.latent_dim), self._known(classes)
+        latents, chosen = latents_of(self.network, seeds), self._known(classes)
         if chosen is None:
             return generate(self.network, latents, None), torch.full((len(latents),), -1)
         labels = torch.tensor([chosen[seed % len(chosen)] for seed in seeds])
@@ -106,24 +106,22 @@ def load_generator(run: Path, weights: str = "ema", statistics: str = "running")
     return TrainedGenerator(network.eval(), num_classes, state["step"], config, state["data_fingerprint"])
 
 
-def latents_of(seeds: Sequence[int], latent_dim: int) -> Tensor:
-    """``(N, Z)`` from N(0, 1), each row a function of its seed alone."""
-    return torch.cat(
-        [torch.randn(1, latent_dim, generator=random_generator(seed, "sample")) for seed in seeds]
-    )
+def latents_of(network: Generator, seeds: Sequence[int]) -> Tensor:
+    """``(N, Z)``, each row a function of its seed alone."""
+    return torch.cat([network.draw(1, random_generator(seed, "sample")) for seed in seeds])
 
 
-def walk(seeds: Sequence[int], latent_dim: int, frames: int, spherical: bool) -> Tensor:
+def walk(network: Generator, seeds: Sequence[int], frames: int, spherical: bool) -> Tensor:
     """Latents on the way from each seed to the next and from the last to the first, ``(S * frames, Z)``.
 
     Args:
+        network: whose latents they are.
         seeds: ``S`` of them.
-        latent_dim: ``Z``.
         frames: from one seed to the next, the first included.
         spherical: turn and stretch evenly, so that the latents on the way are as long as the ends are (White
             2016, section 2); else the straight line, whose middle is too close to zero.
     """
-    stops = latents_of(seeds, latent_dim)
+    stops = latents_of(network, seeds)
     way = []
     for start, end in zip(stops, stops.roll(-1, 0), strict=True):
         shares = (torch.arange(frames) / frames)[:, None]
@@ -137,15 +135,15 @@ def walk(seeds: Sequence[int], latent_dim: int, frames: int, spherical: bool) ->
     return torch.cat(way)
 
 
-def fixed_inputs(latent_dim: int, num_classes: int) -> tuple[Tensor, Tensor | None, int]:
+def fixed_inputs(network: Generator, num_classes: int) -> tuple[Tensor, Tensor | None, int]:
     """Latents, labels and the number of columns of the grid by which one watches a training.
 
     With classes, column ``i`` asks for class ``i`` and row ``r`` has the latent of seed ``r``.
     """
     if not num_classes:
-        return (latents_of(range(GRID_ROWS * UNLABELLED_COLUMNS), latent_dim), None, UNLABELLED_COLUMNS)
+        return latents_of(network, range(GRID_ROWS * UNLABELLED_COLUMNS)), None, UNLABELLED_COLUMNS
     columns = min(num_classes, MOST_COLUMNS)
-    latents = latents_of(range(GRID_ROWS), latent_dim).repeat_interleave(columns, dim=0)
+    latents = latents_of(network, range(GRID_ROWS)).repeat_interleave(columns, dim=0)
     return latents, torch.arange(columns).repeat(GRID_ROWS), columns
 
 
@@ -171,7 +169,7 @@ def generate_many(network: Generator, count: int, labels: Tensor | None, seed: i
     The last bits of an image depend on its neighbours here. The network must be in evaluation mode.
     """
     device = next(network.parameters()).device
-    latents = torch.randn(count, network.latent_dim, generator=random_generator(seed, "evaluation latents"))
+    latents = network.draw(count, random_generator(seed, "evaluation latents"))
     images = []
     for start in range(0, count, AT_ONCE):
         rows = slice(start, start + AT_ONCE)
@@ -197,7 +195,7 @@ def use_standing_statistics(network: Generator, num_classes: int) -> None:
     network.train()
     for batch in range(STANDING_BATCHES):
         random = random_generator(0, "standing statistics", batch)
-        latents = torch.randn(STANDING_BATCH, network.latent_dim, generator=random).to(device)
+        latents = network.draw(STANDING_BATCH, random).to(device)
         labels = torch.randint(max(num_classes, 1), (STANDING_BATCH,), generator=random).to(device)
         network(latents, labels if num_classes else None)
     network.eval()

@@ -88,7 +88,7 @@ def loop(
     from dcgan.watch import Watch
 
     num_classes, watch, best = origin["num_classes"], Watch(), run_directory.Best(run_dir)
-    latents, labels, columns = sampling.fixed_inputs(config.model.latent_dim, num_classes)
+    latents, labels, columns = sampling.fixed_inputs(state.generator_ema, num_classes)
     last: dict[str, float] = {}  # the newest losses and measures
 
     def due(every: int) -> bool:

@@ -102,7 +102,7 @@ def main() -> None:
     seeds = sampling.parse_numbers("seeds", options.seeds or f"0-{count - 1}")
     if options.format is Format.gif:
         spherical = options.path is Way.spherical
-        way = sampling.walk(seeds, trained.network.latent_dim, options.frames, spherical)
+        way = sampling.walk(trained.network, seeds, options.frames, spherical)
         save_gif([to_picture(image, scale=2) for image in trained.film(way, classes)], out, milliseconds=80)
         print(f"{len(way)} frames of step {trained.step}: {out}")
         return

@@ -64,6 +64,30 @@ def test_the_papers_guidelines_hold():
     assert all(m.negative_slope == 0.2 for m in discriminator.modules() if isinstance(m, nn.LeakyReLU))
 
 
+def test_what_the_paper_advises_against_can_be_had():
+    model = ModelConfig(
+        width=4, discriminator_norm="every", discriminator_activation="relu", latents="uniform"
+    )
+    generator, discriminator = (network(model, (64, 64), 3, 0) for network in (Generator, Discriminator))
+    assert [type(layer) for layer in generator.layers][-3:] == [ConvTranspose2d, nn.BatchNorm2d, nn.Tanh]
+    kinds = [type(layer) for layer in discriminator.layers]
+    assert kinds == [nn.Conv2d, nn.BatchNorm2d, nn.ReLU] * 4
+    assert discriminator.layers[0].bias is None
+    plain = Discriminator(ModelConfig(width=4, discriminator_norm="none"), (64, 64), 3, 0)
+    assert [type(layer) for layer in plain.layers] == [nn.Conv2d, nn.LeakyReLU] * 4
+
+
+def test_latents_are_drawn_as_asked():
+    random = torch.Generator().manual_seed(0)
+    normal = Generator(ModelConfig(width=2), (8, 8), 1, 0).draw(1000, random)
+    assert normal.std() == pytest.approx(1, abs=0.02)
+    assert normal.abs().max() > 3
+    uniform = Generator(ModelConfig(width=2, latents="uniform"), (8, 8), 1, 0).draw(1000, random)
+    assert uniform.abs().max() <= 1
+    assert uniform.std() == pytest.approx(3**-0.5, abs=0.01)
+    assert uniform.mean() == pytest.approx(0, abs=0.01)
+
+
 def test_weights_begin_as_the_paper_has_them_in_either_layer():
     weights = {}
     for upsample in (Upsample.scratch, Upsample.builtin):

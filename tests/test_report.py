@@ -41,6 +41,22 @@ def test_runs_are_grouped_by_what_was_set_and_the_default_comes_first(tmp_path):
     assert [r.seed for r in groups["model.upsample=scratch"]] == [0, 1]
 
 
+def test_one_change_at_a_time_is_named_by_the_change_and_a_grid_by_all(tmp_path):
+    one = [
+        run(tmp_path, [1.0], 0, **change)
+        for change in ({}, {"steps": 5}, {"batch_size": 7, "optim.ema_decay": 0})
+    ]
+    assert list(reporting._grouped(one)) == ["the others' base", "steps=5", "batch_size=7, optim.ema_decay=0"]
+    grid = [run(tmp_path, [1.0], 0, steps=s, batch_size=b) for s in (3000, 5) for b in (32, 7)]
+    assert list(reporting._grouped(grid)) == [
+        "batch_size=32, steps=3000",
+        "batch_size=7, steps=3000",
+        "batch_size=32, steps=5",
+        "batch_size=7, steps=5",
+    ]
+    assert list(reporting._grouped(one[:1])) == ["all alike"]
+
+
 def test_a_difference_is_claimed_only_if_it_is_larger_than_the_seeds_own(tmp_path):
     # Paired differences 1.0, 1.1, 0.9: mean 1, deviation 0.1, so 1 -+ 4.303 * 0.1 / sqrt(3) = 0.752 to 1.248.
     base = [run(tmp_path, [v], seed) for seed, v in enumerate([2.0, 5.0, 9.0])]

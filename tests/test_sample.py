@@ -6,7 +6,9 @@ import torch
 from PIL import Image, ImageSequence
 
 from dcgan import sampling
+from dcgan.config import ModelConfig
 from dcgan.errors import UserError
+from dcgan.networks import Generator
 
 
 @pytest.fixture
@@ -73,7 +75,7 @@ def test_one_run_becomes_a_grid_files_and_arrays(command, tmp_path, run):
 
 def test_the_grid_of_the_training_shows_what_the_script_gives(command, run):
     trained = sampling.load_generator(run)
-    latents, labels, columns = sampling.fixed_inputs(trained.network.latent_dim, 10)
+    latents, labels, columns = sampling.fixed_inputs(trained.network, 10)
     grid_images = sampling.generate(trained.network, latents, labels)
     assert columns == 10
     for row, column in [(0, 0), (3, 5)]:
@@ -90,7 +92,7 @@ def test_walks_and_films(command, tmp_path, run):
         assert sum(frame.info["duration"] for frame in ImageSequence.Iterator(walk)) == 8 * 80
         assert walk.size == (2 * (2 * 30 + 2), 2 * (30 + 2))  # two classes side by side, twice as large
     trained = sampling.load_generator(run)
-    frames = trained.film(sampling.walk([3, 5], trained.network.latent_dim, 4, spherical=True), [1, 7])
+    frames = trained.film(sampling.walk(trained.network, [3, 5], 4, spherical=True), [1, 7])
     for frame, seed in ((0, 3), (4, 5)):
         shown = frames[frame, 0, 2:30, 32:60]
         assert torch.equal(shown, trained.sample([seed], [7])[0][0, 0])
@@ -104,18 +106,18 @@ def test_walks_and_films(command, tmp_path, run):
 
 
 def test_a_spherical_walk_keeps_the_length_and_a_straight_one_does_not():
-    ends = sampling.latents_of([1, 2], 64)
-    spherical = sampling.walk([1, 2], 64, 10, spherical=True)
-    straight = sampling.walk([1, 2], 64, 10, spherical=False)
+    network = Generator(ModelConfig(width=2, latent_dim=64), (8, 8), 1, 0)
+    ends = sampling.latents_of(network, [1, 2])
+    spherical = sampling.walk(network, [1, 2], 10, spherical=True)
+    straight = sampling.walk(network, [1, 2], 10, spherical=False)
     for way in (spherical, straight):
         assert way.shape == (20, 64)
         torch.testing.assert_close(way[[0, 10]], ends)
     assert spherical.norm(dim=1).min() > 0.95 * ends.norm(dim=1).min()
     assert straight.norm(dim=1).min() < 0.9 * ends.norm(dim=1).min()
     torch.testing.assert_close(straight[5], ends.mean(0))
-    assert torch.equal(
-        sampling.walk([4], 8, 3, spherical=True), sampling.latents_of([4, 4, 4], 8)
-    )  # to itself
+    to_itself = sampling.walk(network, [4], 3, spherical=True)
+    assert torch.equal(to_itself, sampling.latents_of(network, [4, 4, 4]))
 
 
 def test_ranges_are_read_as_they_are_written():
