@@ -28,6 +28,7 @@ LEAST = 10  # images: the fifth neighbour and a covariance need some
 DIVERSITY_IMAGES = 512  # whose pairs are compared
 MOST_REFERENCES = 50_000  # images that the nearest neighbour is sought in; Radford et al. 2015, table 3
 MOST_TAUGHT = 10_000  # images that the support vector machine learns from; its time is quadratic in them
+MOST_ASKED = 2_500  # images whose nearest training image is sought
 MOST_PIXELS = 10_000_000  # of all of them, and of those that it is asked about
 
 HEADLINES = ("frechet_classifier_distance", "sliced_wasserstein_distance")  # the first that there is
@@ -53,6 +54,7 @@ BETTER = {
     "sliced_wasserstein_distance": Better.lower,
     "diversity": Better.one,
     "checkerboard": Better.one,
+    "novelty": Better.one,  # distance to the nearest training image, over that of held-out ones; less is copied
     "svm_agreement": Better.higher,  # the same by a support vector machine; the floor is that of held-out images
     "nearest_neighbour_error": Better.lower,  # share of held-out images whose nearest generated one is of another class
     "frechet_inception_distance": Better.lower,
@@ -176,6 +178,8 @@ def report(evaluator: Evaluator, sample: Sample, device: torch.device) -> Report
         recognised = torch.bincount(classifier.describe(images)[1], minlength=len(found.train.classes))
         about.recognised = dict(zip(found.train.classes, recognised.tolist(), strict=True))
         about.features, about.classifier_accuracy = classifier.digest, evaluator.accuracy
+    if len(found.held_out):
+        measures["novelty"] = _novelty(found, images)
     if evaluator.labels is not None and len(found.held_out):
         measures |= _outsiders(evaluator, images, sample)
     else:
@@ -200,6 +204,16 @@ def _inception_distances(evaluator: Evaluator, images: Tensor, device: torch.dev
         f"{name}_inception_distance": Measure(distance(real, fake), distance(real, floor))
         for name, distance in (("frechet", distances.frechet), ("kernel", distances.kernel))
     }
+
+
+def _novelty(found: Data, images: Tensor) -> Measure:
+    """Whether the images are copies of training images, or as far from them as held-out ones are."""
+    order = torch.randperm(len(found.train), generator=generator(0, "outsiders")).numpy()
+    train, queries = found.train.images(order[:MOST_REFERENCES]), found.held_out.images(slice(MOST_ASKED))
+    generated, real = (
+        outsiders.distance_to_nearest(asked, train) for asked in (images[:MOST_ASKED], queries)
+    )
+    return Measure(generated / max(real, 1e-9), 1.0)
 
 
 def _outsiders(evaluator: Evaluator, images: Tensor, sample: Sample) -> dict[str, Measure]:

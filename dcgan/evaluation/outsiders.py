@@ -61,5 +61,12 @@ def error(reference: Tensor, reference_labels: Tensor, queries: Tensor, query_la
     return float((reference_labels[nearest(queries, reference)] != query_labels).float().mean())
 
 
+def distance_to_nearest(queries: Tensor, reference: Tensor) -> float:
+    """Median over the queries of the distance to the closest reference, in raw pixels."""
+    pairs = zip(queries.split(BLOCK), reference[nearest(queries, reference)].split(BLOCK), strict=True)
+    distances = [(to_float(one) - to_float(other)).flatten(1).square().sum(1).sqrt() for one, other in pairs]
+    return float(torch.cat(distances).median())
+
+
 def _pixels(images: Tensor) -> npt.NDArray[np.float32]:
     return to_float(images).flatten(1).numpy()

@@ -147,6 +147,18 @@ def test_a_report_asks_outsiders_and_the_same_of_real_images(evaluator, found):
     assert f"features {evaluator.classifier.digest}" in text
 
 
+def test_copies_of_training_images_are_no_novelty(found):
+    held_out = found.held_out.images()
+    copies = found.train.images(slice(0, 4000, 8)).clone()
+    copies[:, 0, 0, 0] = 255  # one pixel changed
+    assert evaluation._novelty(found, held_out).value == 1
+    assert evaluation._novelty(found, copies).value < 0.25
+    noise = torch.randint(
+        0, 256, held_out.shape, generator=torch.Generator().manual_seed(0), dtype=torch.uint8
+    )
+    assert evaluation._novelty(found, noise).value > 1.5
+
+
 def test_too_few_pictures_are_a_sentence(found):
     few = found._replace(train=copy.copy(found.train), held_out=copy.copy(found.held_out))
     few.train.rows, few.held_out.rows = few.train.rows[:10], few.held_out.rows[:9]
