@@ -19,7 +19,8 @@ def test_the_layers_are_those_of_the_generators():
         "32 px: 128-64 at 4 x 4, k4 s2",
         "32 px: 64-32 at 8 x 8, k4 s2",
         "32 px: 32-3 at 16 x 16, k4 s2",
-        "28 px: 128-64 at 1 x 1, k7 s1",
+        "28 px: 128-128 at 1 x 1, k3 s1",
+        "28 px: 128-64 at 3 x 3, k4 s2",
         "28 px: 64-32 at 7 x 7, k4 s2",
         "28 px: 32-1 at 14 x 14, k4 s2",
     ]
@@ -59,7 +60,7 @@ def test_the_script_prints_a_row_for_every_candidate(command, tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("28 px: 64-32 at 7 x 7") == 4
     for text in (done.stdout, (tmp_path / "table.md").read_text()):
-        assert "| auto, channels_last | 3 |" in text
+        assert "| auto, channels_last | 4 |" in text
 
 
 @pytest.mark.parametrize(
