@@ -84,7 +84,7 @@ def test_a_run_leaves_its_settings_numbers_pictures_and_checkpoints(command, tmp
     assert "settings/text_summary" in board.Tags()["tensors"]
     assert "_hparams_/experiment" in board.summary_metadata
     shown = [name for name in board.Tags()["scalars"] if name.startswith("final/")]
-    assert sorted(shown) == ["final/loss_discriminator", "final/loss_generator"]
+    assert sorted(shown) == [f"final/loss_{name}" for name in ("discriminator", "generator", "penalty")]
     (final,) = board.Scalars("final/loss_generator")
     assert (final.step, final.value) == (40, pytest.approx(recorded[-1]["loss/generator"]))
 
