@@ -160,7 +160,7 @@ def test_every_way_of_upsampling_trains_with_and_without_labels(command, tmp_pat
 
 def test_scratch_and_built_in_agree_to_rounding_over_the_first_steps(command, tmp_path):
     done = command(
-        "train", "-m", "steps=3", "log_every=1", "sample_every=0", "model.upsample=scratch,builtin"
+        "train", "-m", "steps=3", "log_every=1", "evaluate_every=0", "model.upsample=scratch,builtin"
     )
     assert done.returncode == 0, done.stderr
     scratch, builtin = (

@@ -80,11 +80,12 @@ def test_op_info_samples_and_their_gradients(algorithm, dtype):
         if dtype.itemsize > 2:
             torch.testing.assert_close(mine, reference)
             continue
-        # Half precision: no further from the exact numbers than the built-in.
+        # Half precision: no further from the exact numbers than the built-in, or than one rounding takes them.
+        rounding = 1.001 * torch.finfo(dtype).eps / 2
         given = [one.detach().double().requires_grad_() for one in tensors(sample)]
         for ours, built_in, exact in zip(mine, reference, results(theirs, given), strict=True):
-            assert (ours - exact).abs().max() <= (built_in - exact).abs().max()
-            assert (ours - exact).norm() <= (built_in - exact).norm()
+            for size in (torch.Tensor.norm, lambda tensor: tensor.abs().max()):
+                assert size(ours - exact) <= max(size(built_in - exact), rounding * size(exact))
 
 
 @algorithms
