@@ -188,9 +188,7 @@ class Config:
     sample_every: int = 200
     checkpoint_every: int = 500
     evaluate_every: int = 1000
-    evaluate_samples: int = (
-        2500  # images that an evaluation generates; at most half as many as there are real ones
-    )
+    evaluate_samples: int = 2500  # images to generate for it; at most half as many as there are real ones
     checkpoint_keep: int = 3  # how many of the newest stay
     resume: str = "auto"  # auto: go on where the run directory ends; never; or a checkpoint file
 

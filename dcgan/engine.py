@@ -15,11 +15,11 @@ from dcgan.config import Config, LossConfig
 from dcgan.errors import UserError
 from dcgan.images import diversity
 from dcgan.losses import (
-    SATURATED,
     accuracies,
     discriminator_loss,
     generator_loss,
     gradient_penalty,
+    saturated,
     squared_gradient,
 )
 from dcgan.networks import Discriminator, Generator, initialise, spectral_normalise
@@ -176,7 +176,7 @@ def judgement(loss: LossConfig, real: Tensor, fake: Tensor, fake_after: Tensor) 
         "discriminator/fake_after": fake_after.sigmoid().mean(),
         "discriminator/accuracy_real": accuracy_real,
         "discriminator/accuracy_fake": accuracy_fake,
-        "discriminator/saturated": (torch.cat([real, fake]).abs() > SATURATED).float().mean(),
+        "discriminator/saturated": saturated(loss, real, fake),
     }
 
 

@@ -27,7 +27,7 @@ NEEDED = {
 def export(trained: TrainedGenerator, kind: ExportFormat, path: Path, overwrite: bool = False) -> None:
     """Write the generator to ``path``.
 
-    * onnx: inputs ``latents`` float32 ``(batch, Z)`` from N(0, 1) and, if conditional, ``labels`` int64
+    * onnx: inputs ``latents`` float32 ``(batch, Z)`` drawn as the run drew them (``model.latents``) and, if conditional, ``labels`` int64
       ``(batch,)``; output ``images`` float32 ``(batch, C, H, W)`` in [-1, 1]; any batch size.
     * torch_export: the same as a program for ``torch.export.load(path).module()``.
     * safetensors: the weights alone, with the run's settings as metadata.

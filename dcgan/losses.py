@@ -87,6 +87,17 @@ def accuracies(config: LossConfig, real: Tensor, fake: Tensor) -> tuple[Tensor, 
     return (real > border).float().mean(), (fake < border).float().mean()
 
 
+def saturated(config: LossConfig, real: Tensor, fake: Tensor) -> Tensor:
+    """Share of the logits, or pairs of them, at which the loss's sigmoid is flat; 0 for losses without one."""
+    if config.name is LossName.nonsaturating:
+        flat = torch.cat([real, fake]).abs() > SATURATED
+    elif config.name is LossName.relativistic:
+        flat = (real - fake).abs() > SATURATED
+    else:
+        return torch.zeros_like(real.mean())
+    return flat.float().mean()
+
+
 def _gradients(logits: Tensor, images: Tensor) -> Tensor:
     (gradients,) = torch.autograd.grad(logits.sum(), images, create_graph=True)
     return gradients

@@ -156,9 +156,8 @@ def spectral_normalise(network: nn.Module, seed: int) -> None:
     To be called after `initialise`, which sets the weights themselves.
     """
     layers = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d | nn.Embedding)]
-    with torch.random.fork_rng(
-        devices=[]
-    ):  # PyTorch draws the first singular vectors from the global generator
+    # PyTorch draws the first singular vectors from the global generator.
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for layer in layers:
             parametrizations.spectral_norm(layer)

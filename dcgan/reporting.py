@@ -55,12 +55,15 @@ class Run:
         return next((record[name] for record in reversed(self.records) if name in record), None)
 
     @property
-    def seconds(self) -> float | None:
-        """Time spent in training steps, without evaluations."""
+    def speed(self) -> float | None:
+        """Images per second over all training steps, without evaluations."""
         speeds = self.curve("speed/images_per_second")
-        if not speeds:
-            return None
-        return self.step * int(self.settings["batch_size"]) / statistics.harmonic_mean(speeds.values())
+        return statistics.harmonic_mean(speeds.values()) if speeds else None
+
+    @property
+    def seconds(self) -> float | None:
+        """Time spent in training steps."""
+        return self.step * int(self.settings["batch_size"]) / self.speed if self.speed else None
 
 
 @dataclass
@@ -113,11 +116,13 @@ def read(path: Path) -> Sweep:
             remarks.append(f"{run.path.name} is left out: it was trained on other pictures than most")
         elif run.step < run.steps:
             remarks.append(
-                f"{run.path.name} is at step {run.step} of {run.steps}; the same command finishes it"
+                f"{run.path.name} is left out: it is at step {run.step} of {run.steps}, the same command finishes it"
             )
         elif run.last("speed/images_per_second") is not None and not _evaluated(run):
             remarks.append(f"{run.path.name} has no evaluation; it was run with evaluate_every=0")
-    kept = [run for run in runs if run.data == of_data]
+    kept = [run for run in runs if run.data == of_data and run.step >= run.steps]
+    if not kept:
+        raise UserError(f"sweep={path} holds no finished run; {'; '.join(remarks)}")
     return Sweep(path, _grouped(kept), remarks)
 
 
@@ -155,8 +160,8 @@ def table(sweep: Sweep) -> str:
     for label, runs in sweep.groups.items():
         cells = [str(len(runs))]
         cells += [_spread([run.last(f"evaluation/{name}") for run in runs]) for name in measures]
-        speeds = [run.last("speed/images_per_second") for run in runs]
-        cells += [_spread([run.seconds for run in runs]), _spread(speeds), f"{runs[0].parameters / 1e6:.2f}"]
+        cells += [_spread([run.seconds for run in runs]), _spread([run.speed for run in runs])]
+        cells.append(f"{runs[0].parameters / 1e6:.2f}")
         cells.append(_spread([run.last("memory/peak_gb") for run in runs]))
         lines.append(f"| {label} | " + " | ".join(cells) + " |")
     floors = [_spread([run.last(f"evaluation_floor/{name}") for run in sweep.runs[:1]]) for name in measures]
@@ -199,11 +204,11 @@ def draw_curves(sweep: Sweep, names: Sequence[str]) -> "Figure":
     figure, panels = _figure(5.5 * len(names), 4.5, len(names))
     for axis, name in zip(panels, names, strict=True):
         for number, (label, runs) in enumerate(sweep.groups.items()):
-            curves = [run.curve(f"evaluation/{name}") for run in runs]
+            curves = [curve for run in runs if (curve := run.curve(f"evaluation/{name}"))]
+            if not curves:
+                continue
             steps = sorted(set.intersection(*(set(curve) for curve in curves)))
             values = np.array([[curve[step] for step in steps] for curve in curves])
-            if not steps:
-                continue
             colour, style = COLOURS[number % len(COLOURS)], STYLES[number % len(STYLES)]
             axis.plot(steps, values.mean(0), style, color=colour, label=label, marker="o", markersize=3)
             axis.fill_between(steps, values.min(0), values.max(0), color=colour, alpha=0.15, linewidth=0)

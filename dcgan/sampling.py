@@ -186,10 +186,9 @@ def use_standing_statistics(network: Generator, num_classes: int) -> None:
     (standing statistics, Brock et al. 2019, appendix D). Leaves it in evaluation mode.
     """
     norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
-    for norm in norms:
-        norm.reset_running_stats()
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
+        norm.reset_running_stats()
         norm.momentum = None  # the mean over all batches
     device = next(network.parameters()).device
     network.train()

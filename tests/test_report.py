@@ -101,6 +101,12 @@ def test_curves_show_every_setting_and_the_floor(tmp_path):
     assert axis.lines[0].get_xydata().tolist() == [[1, 3], [2, 2]]
 
 
+def test_a_run_without_evaluation_does_not_hide_the_curve_of_its_group(tmp_path):
+    runs = [run(tmp_path, [3.0, 2.0], 0), run(tmp_path, [], 1)]
+    axis = reporting.draw_curves(sweep(tmp_path, runs), ["frechet_classifier_distance"]).axes[0]
+    assert axis.lines[0].get_xydata().tolist() == [[1, 3], [2, 2]]
+
+
 def test_a_real_sweep_is_reported_whatever_is_missing(command, tmp_path):
     arguments = ["-m", "experiment=smoke", "data.image_size=8", "evaluate_every=6", "evaluate_samples=100"]
     done = command("train", *arguments, "model.upsample=scratch,resize", "seed=0,1", "sweep=small")
@@ -128,7 +134,7 @@ def test_a_real_sweep_is_reported_whatever_is_missing(command, tmp_path):
     assert done.returncode == 0, done.stderr
     text = (path / "report.md").read_text()
     assert f"{names[0]} has no checkpoint yet" in text
-    assert f"{names[2]} is at step 8 of 12" in text
+    assert f"{names[2]} is left out: it is at step 8 of 12" in text
     assert f"{names[3]} is left out: it was trained on other pictures" in text
 
 

@@ -28,6 +28,7 @@ LEAST = 10  # images: the fifth neighbour and a covariance need some
 DIVERSITY_IMAGES = 512  # whose pairs are compared
 MOST_REFERENCES = 50_000  # images that the nearest neighbour is sought in; Radford et al. 2015, table 3
 MOST_TAUGHT = 10_000  # images that the support vector machine learns from; its time is quadratic in them
+MOST_REFERENCE_PIXELS = 1_000_000_000  # of all of them: a gigabyte
 MOST_ASKED = 2_500  # images whose nearest training image is sought
 MOST_PIXELS = 10_000_000  # of all of them, and of those that it is asked about
 
@@ -208,12 +209,18 @@ def _inception_distances(evaluator: Evaluator, images: Tensor, device: torch.dev
 
 def _novelty(found: Data, images: Tensor) -> Measure:
     """Whether the images are copies of training images, or as far from them as held-out ones are."""
-    order = torch.randperm(len(found.train), generator=generator(0, "outsiders")).numpy()
-    train, queries = found.train.images(order[:MOST_REFERENCES]), found.held_out.images(slice(MOST_ASKED))
+    train, queries = found.train.images(_references(found)), found.held_out.images(slice(MOST_ASKED))
     generated, real = (
         outsiders.distance_to_nearest(asked, train) for asked in (images[:MOST_ASKED], queries)
     )
     return Measure(generated / max(real, 1e-9), 1.0)
+
+
+def _references(found: Data) -> npt.NDArray[np.int64]:
+    """Positions of the training images that stand for all, in a random order."""
+    most = min(MOST_REFERENCES, MOST_REFERENCE_PIXELS // found.train.store[0].size)
+    order = torch.randperm(len(found.train), generator=generator(0, "outsiders"))
+    return order[:most].numpy()
 
 
 def _outsiders(evaluator: Evaluator, images: Tensor, sample: Sample) -> dict[str, Measure]:
@@ -221,11 +228,11 @@ def _outsiders(evaluator: Evaluator, images: Tensor, sample: Sample) -> dict[str
     measures: dict[str, Measure] = {}
     assert evaluator.labels is not None
     train, held_out = evaluator.found.train, evaluator.found.held_out
-    order = torch.randperm(len(train), generator=generator(0, "outsiders")).numpy()
+    references = _references(evaluator.found)
     queries, asked = held_out.images(), torch.from_numpy(held_out.labels)
 
     most = max(MOST_PIXELS // queries[0].numel(), LEAST)
-    taught = order[: min(MOST_TAUGHT, most)]
+    taught = references[: min(MOST_TAUGHT, most)]
     labels = torch.from_numpy(train.labels[taught])
     log.info("asking outsiders: a support vector machine and the nearest neighbours")
     if len(labels.unique()) > 1:  # else there is nothing to tell apart
@@ -236,7 +243,6 @@ def _outsiders(evaluator: Evaluator, images: Tensor, sample: Sample) -> dict[str
         )
         measures["svm_agreement"] = Measure(*agreements)
 
-    references = order[:MOST_REFERENCES]
     labels = torch.from_numpy(train.labels[references])
     errors = (
         outsiders.error(reference, labels, queries, asked)
