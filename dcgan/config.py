@@ -68,6 +68,9 @@ class DataConfig:
     upscale: bool = True  # take pictures that are smaller than image_size, too
     label: str | None = None  # of celeba: the attribute to learn, such as Smiling
     held_out: float = 0.1  # share kept from training, for evaluation, where the set has no test part
+    limit: int | None = (
+        None  # train on so many pictures only, of each class its share; all are measured against
+    )
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     on_bad_file: OnBadFile = OnBadFile.error
     download: bool = True  # mnist, fashion_mnist, cifar10, celeba, where they are not in root
@@ -80,6 +83,8 @@ class DataConfig:
         self.on_bad_file = _choice(OnBadFile, "data.on_bad_file", self.on_bad_file)
         self.image_size = _size(self.image_size)
         _in_range("data.held_out", self.held_out, 0, 0.9)
+        if self.limit is not None:
+            _in_range("data.limit", self.limit, 2)
         if self.channels not in (1, 3):
             raise UserError(f"data.channels={self.channels} must be 1 for grey or 3 for RGB")
         if self.name is DataName.folder and self.root is None:

@@ -1,4 +1,8 @@
-"""Where to compute."""
+"""Where to compute, and how much memory that takes."""
+
+import sys
+from contextlib import suppress
+from pathlib import Path
 
 import torch
 
@@ -22,3 +26,26 @@ def choose_device(wanted: Device) -> torch.device:
     if not there[wanted]:
         raise UserError(f"device={wanted} is not available here; leave it out or set device=cpu")
     return torch.device(wanted.value)
+
+
+def peak_memory() -> int:
+    """Bytes that this process has used at most since `forget_peak_memory`, or ever where that has no effect.
+
+    Of the GPU's memory if it computes there, else resident.
+    """
+    if torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated()
+    if sys.platform == "win32":
+        return 0  # Windows does not count it
+    import resource  # noqa: PLC0415 - Windows does not have it
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def forget_peak_memory() -> None:
+    """Let `peak_memory` count from now on, on a GPU and on Linux."""
+    if torch.cuda.is_initialized():
+        torch.cuda.reset_peak_memory_stats()
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")

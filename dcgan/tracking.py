@@ -13,11 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from dcgan.config import INCIDENTAL, flatten
+from dcgan.config import INCIDENTAL, Config, flatten
+from dcgan.device import forget_peak_memory, peak_memory
 from dcgan.images import save_png
 
 if TYPE_CHECKING:
@@ -25,24 +25,31 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# TensorBoard's tab "Custom scalars": the questions that one asks of a run, and the curves that answer them.
-LAYOUT = {
-    "At a glance": {
-        "Is it learning? Distance to real pictures": [
-            "Multiline",
-            [r"^evaluation(_floor)?/(frechet_classifier|sliced_wasserstein)_distance$"],
-        ],
+# What TensorBoard's table of runs shows of every run, beside the settings that are not the defaults.
+TABLED = ("data.name", "loss.name", "model.upsample", "seed")
+
+
+def layout(distance: str | None) -> dict[str, dict[str, list[Any]]]:
+    """TensorBoard's tab "Custom scalars": the questions that one asks of a run, and the curves that answer them.
+
+    Args:
+        distance: the measure by which the run is judged, None if it is not evaluated.
+    """
+    charts = {
         "Has the discriminator won? All right, and without doubt": [
-            "Multiline",
-            [r"^discriminator/(accuracy_real|accuracy_fake|saturated)$"],
+            r"^discriminator/(accuracy_real|accuracy_fake|saturated)$"
         ],
         "Is it collapsing? Diversity and coverage fall": [
-            "Multiline",
-            [r"^generator/diversity$", r"^evaluation/(diversity|coverage)$"],
+            r"^generator/diversity$",
+            r"^evaluation/(diversity|coverage)$",
         ],
-        "Losses": ["Multiline", [r"^loss/"]],
+        "Losses": [r"^loss/"],
     }
-}
+    if distance is not None:
+        # One measure alone: beside one of another size it would be a flat line.
+        learning = f"Is it learning? {distance.replace('_', ' ').capitalize()}, and that of real pictures"
+        charts = {learning: [rf"^evaluation(_floor)?/{distance}$"], **charts}
+    return {"At a glance": {question: ["Multiline", tags] for question, tags in charts.items()}}
 
 
 class Tracker:
@@ -53,18 +60,22 @@ class Tracker:
         step: steps done so far.
         steps: steps in all.
         batch_size: images per step.
+        distance: see `layout`.
     """
 
-    def __init__(self, run_dir: Path, step: int, steps: int, batch_size: int) -> None:
+    def __init__(
+        self, run_dir: Path, step: int, steps: int, batch_size: int, distance: str | None = None
+    ) -> None:
         self.run_dir, self.steps, self.batch_size = run_dir, steps, batch_size
         self._broken: set[str] = set()
         self._metrics = run_dir / "metrics.jsonl"
         self._guarded("metrics.jsonl", lambda: _drop_after(self._metrics, step))
         self._board: SummaryWriter | None = None
-        self._guarded("TensorBoard", lambda: self._open_board(step))
+        self._guarded("TensorBoard", lambda: self._open_board(step, distance))
         self._bar = tqdm(total=steps, initial=step, unit="step", disable=not sys.stderr.isatty(), leave=False)
         self._begun = self._last_log = (time.monotonic(), step)
         self._seconds_aside = 0.0
+        forget_peak_memory()  # the runs of a sweep share a process
 
     def advance(self) -> None:
         """One step is done."""
@@ -123,10 +134,11 @@ class Tracker:
 
     def finish(self, settings: dict[str, Any], results: dict[str, float]) -> None:
         """Put the settings of a finished run beside its last numbers, for TensorBoard's table of runs."""
+        usual = flatten(Config().to_plain())
         table = {
             name: value if isinstance(value, bool | int | float) else str(value)
             for name, value in flatten(settings).items()
-            if name not in INCIDENTAL
+            if name in TABLED or (name not in INCIDENTAL and value != usual.get(name))
         }
         # Under names of their own and at the last step: a second value at an earlier step would make
         # TensorBoard hide the curve. run_name="." keeps them in this run instead of a new one below it.
@@ -142,14 +154,14 @@ class Tracker:
         if self._broken:
             log.warning("the record of this run is incomplete: %s", ", ".join(sorted(self._broken)))
 
-    def _open_board(self, step: int) -> None:
+    def _open_board(self, step: int, distance: str | None) -> None:
         from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - takes a second
 
         # purge_step hides what a killed process wrote after the checkpoint that is continued from.
         purge_step = step + 1 if step else None
         self._board = SummaryWriter(str(self.run_dir), purge_step=purge_step, flush_secs=10)
         if not step:
-            self._board.add_custom_scalars(LAYOUT)
+            self._board.add_custom_scalars(layout(distance))
 
     def _to_board(self, write: Callable[["SummaryWriter"], Any]) -> None:
         board = self._board
@@ -183,18 +195,6 @@ class ConsoleHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write one line."""
         tqdm.write(self.format(record), file=sys.stderr)
-
-
-def peak_memory() -> int:
-    """Bytes that this process has used at most: of the GPU's memory if it computes there, else resident."""
-    if torch.cuda.is_initialized():
-        return torch.cuda.max_memory_allocated()
-    if sys.platform == "win32":
-        return 0  # Windows does not count it
-    import resource  # noqa: PLC0415 - Windows does not have it
-
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def log_to(path: Path | None) -> None:

@@ -47,10 +47,10 @@ def train(config: Config, run_dir: Path) -> int:
     device = choose_device(config.device)
     found = data.load(config.data)
     augment, on_device = config.data.augment, config.data.on_device
-    batches = data.Batches(found.train, config.batch_size, config.seed, device, augment, on_device)
+    batches = data.Batches(found.shown, config.batch_size, config.seed, device, augment, on_device)
     num_classes = len(found.train.classes) if config.model.conditional else 0
     state = engine.build(config, num_classes, device)
-    # What a checkpoint says of where it comes from, beside the state.
+    # What a checkpoint says of where it comes from, beside the state. The pictures are all that could be shown.
     fingerprint = found.train.fingerprint
     origin = {"config": config.to_plain(), "num_classes": num_classes, "data_fingerprint": fingerprint}
 
@@ -59,7 +59,7 @@ def train(config: Config, run_dir: Path) -> int:
     if state.step >= config.steps:
         log.info("%s is finished: step %d of %d", run_dir, state.step, config.steps)
         return 0
-    describe(run_dir, config, state, len(found.train), len(found.held_out), device)
+    describe(run_dir, config, state, len(found.shown), len(found.held_out), device)
     run_directory.list_skipped(run_dir, found.skipped)
     evaluator = None
     if config.evaluate_every:
@@ -89,12 +89,14 @@ def loop(
 
     num_classes, watch, best = origin["num_classes"], Watch(), run_directory.Best(run_dir)
     latents, labels, columns = sampling.fixed_inputs(state.generator_ema, num_classes)
-    last: dict[str, float] = {}  # the newest losses and measures
+    losses: dict[str, float] = {}  # the newest
+    results: dict[str, float] = {}  # of the newest evaluation
 
     def due(every: int) -> bool:
         return every > 0 and (state.step % every == 0 or state.step == config.steps)
 
-    with Tracker(run_dir, state.step, config.steps, config.batch_size) as tracker, StopSignals() as stop:
+    about = (run_dir, state.step, config.steps, config.batch_size, evaluator.headline if evaluator else None)
+    with Tracker(*about) as tracker, StopSignals() as stop:
         if state.step == 0:
             tracker.text("settings", (run_dir / "config.yaml").read_text())
             examples = batches.data.examples(columns, sampling.GRID_ROWS, by_class=num_classes > 0)
@@ -107,7 +109,7 @@ def loop(
                 scalars = {name: float(value) for name, value in result.items()}
                 tracker.scalars(state.step, scalars)
                 tracker.warn(state.step, watch.look(state.step, scalars))
-                last |= {name: value for name, value in scalars.items() if name.startswith("loss/")}
+                losses |= {name: value for name, value in scalars.items() if name.startswith("loss/")}
             if due(config.sample_every):
                 samples = sampling.generate(state.generator_ema, latents, labels)
                 tracker.picture(state.step, "samples", grid(samples, columns))
@@ -116,13 +118,13 @@ def loop(
                     count, asked = evaluator.count, evaluator.labels
                     measures = evaluator(sampling.generate_many(state.generator_ema, count, asked))
                     tracker.measures(state.step, evaluation.scalars(measures), evaluation.summary(measures))
-                    best.offer(state, origin, *evaluation.headline(measures))
-                last |= {f"evaluation/{name}": measure.value for name, measure in measures.items()}
+                    best.offer(state, origin, evaluator.headline, measures[evaluator.headline].value)
+                results = {name: measure.value for name, measure in measures.items()}
             if due(config.checkpoint_every) and state.step < config.steps:
                 run_directory.save(state, config, run_dir, origin)
         run_directory.save(state, config, run_dir, origin, last=True)
         if not stop.received:
-            tracker.finish(config.to_plain(), last)
+            tracker.finish(config.to_plain(), results or losses)
     return stop.received
 
 

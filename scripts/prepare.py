@@ -28,6 +28,8 @@ def main() -> None:
             print(f"    {(images.labels == label).sum():,} {kind}")
     for name, reason in found.skipped.items():
         print(f"skipped: {name} {reason}")
+    if len(found.shown) < len(found.train):
+        print(f"{len(found.shown):,} of them are trained on: data.limit")
     columns = min(len(found.train.classes) or 10, 20)
     examples = found.train.examples(columns, 8, by_class=bool(found.train.classes))
     save_png(grid(examples, columns), found.store / "examples.png")

@@ -1,10 +1,12 @@
 """The record of a run never stops the run."""
 
 import json
+import re
 
 import pytest
 
-from dcgan.tracking import Tracker
+from dcgan.config import Config, ModelConfig
+from dcgan.tracking import Tracker, layout
 
 LOSSES = {"loss/discriminator": 1.0, "loss/generator": 2.0}
 
@@ -36,3 +38,39 @@ def test_a_broken_sink_is_reported_once_and_the_others_go_on(tmp_path, sink, mon
     assert any("the record of this run is incomplete" in message for message in messages)
     if sink == "TensorBoard":
         assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2
+
+
+def test_the_layout_asks_whether_it_learns_by_one_measure_and_only_where_there_is_one():
+    (charts,) = layout("sliced_wasserstein_distance").values()
+    question, (kind, tags) = next(iter(charts.items()))
+    assert (question, kind) == (
+        "Is it learning? Sliced wasserstein distance, and that of real pictures",
+        "Multiline",
+    )
+    recorded = ["evaluation/sliced_wasserstein_distance", "evaluation_floor/sliced_wasserstein_distance"]
+    others = ["evaluation/frechet_classifier_distance", "loss/generator"]
+    assert [name for name in recorded + others if re.search(tags[0], name)] == recorded
+    (charts,) = layout(None).values()
+    assert not any("learning" in question for question in charts)
+
+
+def test_the_table_of_runs_has_what_was_set_and_not_every_default(tmp_path, monkeypatch):
+    tables = []
+    monkeypatch.setattr(
+        "torch.utils.tensorboard.SummaryWriter.add_hparams", lambda self, *given, **_: tables.append(given)
+    )
+    config = Config(model=ModelConfig(width=48), name="here", log_every=3)
+    with Tracker(tmp_path, step=0, steps=5, batch_size=1) as tracker:
+        tracker.finish(config.to_plain(), {"coverage": 0.9})
+    assert tables == [
+        (
+            {
+                "data.name": "mnist5k",
+                "loss.name": "nonsaturating",
+                "model.upsample": "scratch",
+                "model.width": 48,
+                "seed": 0,
+            },
+            {"final/coverage": 0.9},
+        )
+    ]

@@ -35,6 +35,7 @@ class Data(NamedTuple):
     """What to train on, and what is kept from training."""
 
     train: ImageSet
+    shown: ImageSet  # ``data.limit`` of these: what the networks see
     held_out: ImageSet
     skipped: dict[str, str]  # file: reason; with ``data.on_bad_file=skip``
     store: Path  # the directory of the prepared pictures
@@ -65,7 +66,11 @@ def load(config: DataConfig) -> Data:
         ImageSet(store.images, chosen, source.labels[chosen], source.classes, store.digest)
         for chosen in (rows[~held_out[rows]], rows[held_out[rows]])
     )
-    return Data(train, evaluation, skipped, store.path)
+    if config.limit is not None and config.limit > len(train):
+        raise UserError(
+            f"data.limit={config.limit} is more than the {len(train):,} pictures to train on; leave it out"
+        )
+    return Data(train, train.limited(config.limit), evaluation, skipped, store.path)
 
 
 def _share(source: Source, share: float) -> npt.NDArray[np.bool_]:

@@ -4,7 +4,7 @@ Legend: ``M`` rows of the store, ``N`` images, ``C`` channels, ``H W`` size.
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -36,6 +36,20 @@ class ImageSet:
     def images(self, chosen: npt.NDArray[np.int64] | slice = slice(None)) -> Tensor:
         """The pictures of some positions from 0 to N - 1, or all, uint8 ``(len(chosen), C, H, W)``."""
         return torch.from_numpy(self.store[self.rows[chosen]])
+
+    def limited(self, count: int | None) -> "ImageSet":
+        """Of each class as large a share as of all, ``count`` in sum; None for all. Fewer are a part of more."""
+        if count is None:
+            return self
+        order, places = (
+            torch.randperm(len(self), generator=generator(0, "limit")).numpy(),
+            np.empty(len(self)),
+        )
+        for label in np.unique(self.labels):
+            members = order[self.labels[order] == label]
+            places[members] = (np.arange(len(members)) + 0.5) / len(members)
+        chosen = np.sort(np.lexsort((np.argsort(order), places))[:count])
+        return replace(self, rows=self.rows[chosen], labels=self.labels[chosen])
 
     def examples(self, columns: int, rows: int, by_class: bool) -> Tensor:
         """Pictures for a grid, row by row; with ``by_class`` column ``i`` shows class ``i``.

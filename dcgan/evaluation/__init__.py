@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from dcgan.data import Data
+from dcgan.data import Data, ImageSet
 from dcgan.errors import UserError
 from dcgan.evaluation import distances, inception, outsiders
 from dcgan.evaluation.classifier import accuracy, classifier_of
@@ -124,6 +124,11 @@ class Evaluator:
         self._floors = self._values(self.real)
 
     @property
+    def headline(self) -> str:
+        """Name of the measure by which runs are compared, of which less is better."""
+        return next(name for name in HEADLINES if name in self._floors)
+
+    @property
     def reference(self) -> Tensor:
         """The real images that others are compared with, uint8 ``(count, C, H, W)``; read anew each time."""
         return torch.from_numpy(self.found.train.store[self._rows[: self.count]])
@@ -209,17 +214,17 @@ def _inception_distances(evaluator: Evaluator, images: Tensor, device: torch.dev
 
 def _novelty(found: Data, images: Tensor) -> Measure:
     """Whether the images are copies of training images, or as far from them as held-out ones are."""
-    train, queries = found.train.images(_references(found)), found.held_out.images(slice(MOST_ASKED))
+    shown, queries = found.shown.images(_references(found.shown)), found.held_out.images(slice(MOST_ASKED))
     generated, real = (
-        outsiders.distance_to_nearest(asked, train) for asked in (images[:MOST_ASKED], queries)
+        outsiders.distance_to_nearest(asked, shown) for asked in (images[:MOST_ASKED], queries)
     )
     return Measure(generated / max(real, 1e-9), 1.0)
 
 
-def _references(found: Data) -> npt.NDArray[np.int64]:
+def _references(train: ImageSet) -> npt.NDArray[np.int64]:
     """Positions of the training images that stand for all, in a random order."""
-    most = min(MOST_REFERENCES, MOST_REFERENCE_PIXELS // found.train.store[0].size)
-    order = torch.randperm(len(found.train), generator=generator(0, "outsiders"))
+    most = min(MOST_REFERENCES, MOST_REFERENCE_PIXELS // train.store[0].size)
+    order = torch.randperm(len(train), generator=generator(0, "outsiders"))
     return order[:most].numpy()
 
 
@@ -228,7 +233,7 @@ def _outsiders(evaluator: Evaluator, images: Tensor, sample: Sample) -> dict[str
     measures: dict[str, Measure] = {}
     assert evaluator.labels is not None
     train, held_out = evaluator.found.train, evaluator.found.held_out
-    references = _references(evaluator.found)
+    references = _references(train)
     queries, asked = held_out.images(), torch.from_numpy(held_out.labels)
 
     most = max(MOST_PIXELS // queries[0].numel(), LEAST)
@@ -249,12 +254,6 @@ def _outsiders(evaluator: Evaluator, images: Tensor, sample: Sample) -> dict[str
         for reference in (sample(labels, len(labels)), train.images(references))
     )
     return measures | {"nearest_neighbour_error": Measure(*errors)}
-
-
-def headline(measures: dict[str, Measure]) -> tuple[str, float]:
-    """Name and value of the measure by which runs are compared, of which less is better."""
-    name = next(n for n in HEADLINES if n in measures)
-    return name, measures[name].value
 
 
 def scalars(measures: dict[str, Measure]) -> dict[str, float]:

@@ -20,26 +20,27 @@ BLOCK = 1024  # queries at once
 NUMBERS = 2**24  # in the references at once: 64 MiB
 
 
-def nearest(queries: Tensor, reference: Tensor) -> Tensor:
-    """For each query the index of the closest reference, in raw pixels, ``(N,)`` int64.
+def nearest(queries: Tensor, reference: Tensor, count: int = 1) -> Tensor:
+    """For each query the indices of the closest references in raw pixels, ``(N, count)``, the closest first.
 
     Args:
         queries: uint8 ``(N, C, H, W)``.
         reference: uint8 ``(M, C, H, W)``.
+        count: how many, at most ``M``.
     """
     found = []
     for block in queries.split(BLOCK):
         points = to_float(block).flatten(1)
-        best = torch.full((len(block),), torch.inf)
-        index = torch.zeros(len(block), dtype=torch.int64)
+        best, index = torch.empty(len(block), 0), torch.empty(len(block), 0, dtype=torch.int64)
         at_once = max(NUMBERS // points.shape[1], 1)
         for start in range(0, len(reference), at_once):
             others = to_float(reference[start : start + at_once]).flatten(1)
             # |q - r|^2 without the |q|^2, which is the same for every r.
             distances = others.square().sum(1) - 2 * points @ others.T
-            closest, where = distances.min(1)
-            index = torch.where(closest < best, where + start, index)
-            best = torch.minimum(best, closest)
+            closest, where = distances.topk(min(count, len(others)), largest=False)
+            best, index = torch.cat([best, closest], 1), torch.cat([index, where + start], 1)
+            best, order = best.topk(min(count, best.shape[1]), largest=False)
+            index = index.gather(1, order)
         found.append(index)
     return torch.cat(found)
 
@@ -58,12 +59,13 @@ def agreement(machine: "SVC", images: Tensor, labels: Tensor) -> float:
 
 def error(reference: Tensor, reference_labels: Tensor, queries: Tensor, query_labels: Tensor) -> float:
     """Share of queries whose nearest reference has another label."""
-    return float((reference_labels[nearest(queries, reference)] != query_labels).float().mean())
+    return float((reference_labels[nearest(queries, reference)[:, 0]] != query_labels).float().mean())
 
 
 def distance_to_nearest(queries: Tensor, reference: Tensor) -> float:
     """Median over the queries of the distance to the closest reference, in raw pixels."""
-    pairs = zip(queries.split(BLOCK), reference[nearest(queries, reference)].split(BLOCK), strict=True)
+    closest = reference[nearest(queries, reference)[:, 0]]
+    pairs = zip(queries.split(BLOCK), closest.split(BLOCK), strict=True)
     distances = [(to_float(one) - to_float(other)).flatten(1).square().sum(1).sqrt() for one, other in pairs]
     return float(torch.cat(distances).median())
 

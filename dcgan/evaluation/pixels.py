@@ -25,6 +25,29 @@ def checkerboard(images: Tensor) -> float:
     Args:
         images: uint8 ``(N, C, H, W)``.
     """
+    power = _power(images)
+    down, right = (side // 2 for side in power.shape)
+    highest = power[down, :].sum() + power[:, right].sum() - power[down, right]
+    return float(highest / power.sum().clamp(min=1e-12))
+
+
+def spectrum(images: Tensor) -> Tensor:
+    """Share of the images' power at each horizontal frequency, ``(W // 2 + 1,)``: from 0 to 1/2 cycles a pixel.
+
+    A stride-2 transposed convolution leaves its pattern at the last, one before it at the one in the middle. As in
+    `checkerboard`, power is beyond the constant part and after a Hann window.
+
+    Args:
+        images: uint8 ``(N, C, H, W)``.
+    """
+    columns = _power(images).sum(0)
+    half = columns[: len(columns) // 2 + 1].clone()
+    half[1:-1] *= 2  # the negative frequencies
+    return half / half.sum().clamp(min=1e-12)
+
+
+def _power(images: Tensor) -> Tensor:
+    """At each frequency, in the order of `torch.fft.fft2`; the last row or column of an odd size is left out."""
     height, width = (side - side % 2 for side in images.shape[2:])  # so that the highest frequency exists
     window = torch.hann_window(height)[:, None] * torch.hann_window(width)[None, :]
     power = torch.zeros(height, width)
@@ -32,9 +55,7 @@ def checkerboard(images: Tensor) -> float:
         pixels = to_float(block)
         pixels -= pixels.mean((2, 3), keepdim=True)
         power += torch.fft.fft2(pixels * window).abs().square().sum((0, 1))
-    down, right = height // 2, width // 2
-    highest = power[down, :].sum() + power[:, right].sum() - power[down, right]
-    return float(highest / power.sum().clamp(min=1e-12))
+    return power
 
 
 class SlicedWasserstein:

@@ -49,6 +49,27 @@ def test_another_size_is_the_same_pictures_resized(digits, store):
     assert other_share.train.fingerprint != digits.train.fingerprint
 
 
+def test_a_limit_keeps_the_shares_of_the_classes_and_fewer_are_a_part_of_more(digits, store):
+    some, few = digits.train.limited(1000), digits.train.limited(95)
+    assert np.bincount(some.labels).tolist() == [100] * 10
+    assert sorted(np.bincount(few.labels).tolist()) == [9] * 5 + [10] * 5
+    assert set(few.rows) < set(some.rows) < set(digits.train.rows)
+    assert digits.train.limited(4500).fingerprint == digits.train.fingerprint
+    uneven = data.ImageSet(
+        np.zeros((100, 1, 1, 1), np.uint8), np.arange(100), np.arange(100) // 80, ["a", "b"], ""
+    )
+    assert np.bincount(uneven.limited(10).labels).tolist() == [8, 2]
+    limited = data.load(DataConfig(store=store, limit=95))
+    assert np.array_equal(limited.shown.rows, few.rows)
+    # What is measured against, and the set that a checkpoint names, stay the same.
+    assert limited.train.fingerprint == digits.train.fingerprint
+    assert digits.shown is digits.train
+    with pytest.raises(UserError, match=r"data\.limit=4501 is more than the 4,500 pictures"):
+        data.load(DataConfig(store=store, limit=4501))
+    with pytest.raises(UserError, match=r"data\.limit=1 must be at least 2"):
+        DataConfig(limit=1)
+
+
 def test_an_epoch_sees_every_picture_once_in_an_order_of_its_own():
     pictures = numbered(10)
     batches = data.Batches(pictures, 5, seed=0, device=CPU)

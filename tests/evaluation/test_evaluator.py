@@ -157,6 +157,11 @@ def test_copies_of_training_images_are_no_novelty(found):
         0, 256, held_out.shape, generator=torch.Generator().manual_seed(0), dtype=torch.uint8
     )
     assert evaluation._novelty(found, noise).value > 1.5
+    # Of those that the networks were shown: the others are as new to them as held-out ones.
+    few = found._replace(shown=found.train.limited(500))
+    assert evaluation._novelty(few, few.shown.images()).value == 0
+    unseen = np.setdiff1d(np.arange(4500), np.searchsorted(found.train.rows, few.shown.rows))
+    assert evaluation._novelty(few, found.train.images(unseen[:500])).value == pytest.approx(1, abs=0.1)
 
 
 def test_too_few_pictures_are_a_sentence(found):
@@ -174,7 +179,7 @@ def test_without_labels_the_pixels_are_measured(found):
     evaluator = evaluation.Evaluator(unlabelled, 200, False, CPU)
     measures = evaluator(evaluator.real)
     assert set(measures) == {"sliced_wasserstein_distance", "diversity", "checkerboard"}
-    assert evaluation.headline(measures)[0] == "sliced_wasserstein_distance"
+    assert evaluator.headline == "sliced_wasserstein_distance"
     assert "no classes" in evaluation.remarks(
         evaluation.report(evaluator, lambda labels, count: evaluator.real, CPU)
     )
@@ -202,7 +207,9 @@ def test_inception_distances_where_the_weights_are(tmp_path, monkeypatch):
     pixels = torch.randint(0, 256, (30, 3, 32, 32), generator=random, dtype=torch.uint8).numpy()
     train = data.ImageSet(pixels, np.arange(30), np.zeros(30, np.int64), [], "digest")
     evaluator = evaluation.Evaluator(
-        data.Data(train, dataclasses.replace(train, rows=np.arange(0), labels=np.arange(0)), {}, tmp_path),
+        data.Data(
+            train, train, dataclasses.replace(train, rows=np.arange(0), labels=np.arange(0)), {}, tmp_path
+        ),
         10,
         False,
         CPU,

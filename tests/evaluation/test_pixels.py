@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from dcgan.evaluation import outsiders
-from dcgan.evaluation.pixels import SlicedWasserstein, checkerboard
+from dcgan.evaluation.pixels import SlicedWasserstein, checkerboard, spectrum
 from dcgan.images import diversity, to_float
 
 
@@ -58,6 +58,26 @@ def test_checkerboard_sees_what_a_stride_leaves(digits):
     assert checkerboard(blurred(other)) < 0.7 * checkerboard(real)
 
 
+@pytest.mark.parametrize("period", [2, 4, 8])
+def test_stripes_are_a_line_in_the_spectrum_at_their_frequency(period):
+    columns = torch.arange(32) * 2 * torch.pi / period
+    stripes = (127 + 100 * torch.cos(columns)).to(torch.uint8).expand(3, 1, 24, 32)
+    shares = spectrum(stripes)
+    assert shares.shape == (17,)
+    assert shares.argmax() == 32 // period
+    assert float(shares.sum()) == pytest.approx(1)
+    # The Hann window spreads a line over its neighbours, whose amplitude is half of its own, and no further.
+    at = 32 // period
+    assert float(shares[max(at - 1, 0) : at + 2].sum()) > 0.99
+
+
+def test_the_spectrum_of_an_odd_size_leaves_out_its_last_column():
+    images = torch.randint(
+        0, 256, (5, 3, 9, 13), generator=torch.Generator().manual_seed(0), dtype=torch.uint8
+    )
+    assert torch.equal(spectrum(images), spectrum(images[:, :, :8, :12]))
+
+
 def test_sliced_wasserstein_ranks_what_is_worse_as_worse(digits):
     real, other = digits
     distance = SlicedWasserstein(real)
@@ -82,18 +102,19 @@ def test_sliced_wasserstein_of_any_size_and_of_more_than_a_block(shape):
     assert distance(images // 2) > 2 * distance(images.flip(0))
 
 
-def test_the_nearest_neighbour_is_the_nearest(digits):
+def test_the_nearest_neighbours_are_the_nearest_and_the_closest_comes_first(digits):
     queries, reference = digits
     distances = torch.cdist(to_float(queries).flatten(1), to_float(reference).flatten(1))
-    assert torch.equal(outsiders.nearest(queries, reference), distances.argmin(1))
+    assert torch.equal(outsiders.nearest(queries, reference)[:, 0], distances.argmin(1))
+    assert torch.equal(outsiders.nearest(queries, reference, 3), distances.argsort(1)[:, :3])
 
 
 def test_blocks_of_references_and_queries_change_nothing(digits, monkeypatch):
     queries, reference = digits
-    whole = outsiders.nearest(queries, reference)
+    whole = outsiders.nearest(queries, reference, 13)
     monkeypatch.setattr(outsiders, "BLOCK", 7)
-    monkeypatch.setattr(outsiders, "NUMBERS", 11 * 784)
-    assert torch.equal(outsiders.nearest(queries, reference), whole)
+    monkeypatch.setattr(outsiders, "NUMBERS", 11 * 784)  # fewer in a block than are asked for
+    assert torch.equal(outsiders.nearest(queries, reference, 13), whole)
 
 
 def test_the_support_vector_machine_knows_digits():
