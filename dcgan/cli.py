@@ -102,6 +102,19 @@ def parse(options: type[Options], arguments: list[str], usage: str | None) -> Op
     return parsed
 
 
+def output(named: str | None, own: Path, overwrite: bool) -> Path:
+    """Where a script writes: to what ``out=`` has named, or to a file of its ``own`` that it may replace.
+
+    Raises:
+        UserError: if something of that name is there and shall not be overwritten.
+    """
+    if named is None:
+        return own
+    if Path(named).exists() and not overwrite:
+        raise UserError(f"out={named} exists; set another out=, or overwrite=true")
+    return Path(named)
+
+
 def exit_on_error(command: Callable[[], object]) -> None:
     """Run a command; an error of the user's ends it with one sentence and exit code 1, Ctrl-C with 130."""
     # Intel's library, read when torch first computes: the same last bits from run to run, at no cost measured.

@@ -3,7 +3,7 @@
 Everything is square and of one channel. Input and kernel hold the numbers 1, 2, 3, ... in reading order, so
 that one can see where each goes, and that the kernel is flipped.
 
-Colours are Okabe and Ito's, which differ in brightness too and so survive printing and colour blindness.
+Colours are those of `dcgan.plots`, which survive printing and colour blindness.
 """
 
 import functools
@@ -22,13 +22,16 @@ from torch import Tensor
 from dcgan.conv_transpose import arithmetic, conv_transpose2d
 from dcgan.errors import UserError
 from dcgan.images import save_gif
+from dcgan.plots import COLOURS, figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 MOST_CELLS = 12  # of a side, so that the numbers in them can be read
-INPUT, ZERO, CURRENT, DONE, EXTRA = "#56B4E9", "#D0D0D0", "#E69F00", "#FFFFFF", "#009E73"
+INPUT, CURRENT, EXTRA = COLOURS["sky"], COLOURS["orange"], COLOURS["green"]
+ZERO, DONE, LINE = "#D0D0D0", "#FFFFFF", "#606060"
+DPI = 80
 LEGEND = "orange: what meets now    green: what output_padding adds, computed like the rest    grey: "
 FRAME_MS, LAST_FRAME_MS = 500, 3000
 
@@ -161,7 +164,8 @@ def draw_matrix(example: Example) -> "Figure":
         columns.append(_transposed(example, one.view(inputs, inputs)).flatten())
     transpose = torch.stack(columns, dim=1)  # (output pixels, input pixels)
     zeros = 1 - float((transpose != 0).float().mean())
-    figure, axes = _figure(12, 5, [float(transpose.shape[0]), float(transpose.shape[1]) + 4])
+    widths = [float(transpose.shape[0]), float(transpose.shape[1]) + 4]
+    whole, axes = figure(12, 5, 2, widths=widths, dpi=DPI)
     for axis, matrix, title in (
         (axes[0], transpose.T, "C, the convolution"),
         (axes[1], transpose, "transpose of C"),
@@ -174,9 +178,9 @@ def draw_matrix(example: Example) -> "Figure":
             title=f"{title}\n{matrix.shape[0]} x {matrix.shape[1]}", xlabel="pixel in", ylabel="pixel out"
         )
         axis.locator_params(integer=True)
-    figure.colorbar(shown, ax=axes, label="weight of the kernel")
-    figure.suptitle(f"Every row is one dense unit; {zeros:.0%} of the weights are zeros")
-    return figure
+    whole.colorbar(shown, ax=axes, label="weight of the kernel")
+    whole.suptitle(f"Every row is one dense unit; {zeros:.0%} of the weights are zeros")
+    return whole
 
 
 def zero_insert_frames(example: Example) -> Iterator["Figure"]:
@@ -196,7 +200,7 @@ def zero_insert_frames(example: Example) -> Iterator["Figure"]:
             colours[r][c] = CURRENT
         results = _colours(output, lambda r, c: EXTRA if max(r, c) >= edge else DONE)
         results[row][column] = CURRENT
-        figure, (left, middle, right) = _figure(13, 5, [1, 1, 1])
+        whole, (left, middle, right) = figure(13, 5, 3, dpi=DPI)
         side = max(len(padded), len(output))
         done = functools.partial(_reached, row, column)
         _cells(
@@ -209,18 +213,18 @@ def zero_insert_frames(example: Example) -> Iterator["Figure"]:
         _cells(middle, flipped, _colours(flipped, lambda r, c: CURRENT), "kernel, flipped", side)
         _cells(right, output, results, "output", side, done)
         products = [f"{a:g}·{b:g}" for a, b in zip(under.flatten(), flipped.flatten(), strict=True) if a]
-        figure.suptitle(
+        whole.suptitle(
             f"{' + '.join(products) or 'only zeros'} = {output[row, column]:g}", fontsize=12, wrap=True
         )
-        figure.supxlabel(LEGEND + "zeros that are put in", fontsize=10)
-        yield figure
+        whole.supxlabel(LEGEND + "zeros that are put in", fontsize=10)
+        yield whole
 
 
 def scatter_frames(example: Example) -> Iterator["Figure"]:
     """The definition: each input pixel adds its copy of the kernel where it lands; a frame a pixel."""
     first, end = example.padding, example.padding + example.output_size
     side = max(example.full_size, end)
-    whole = torch.zeros(side, side)
+    total = torch.zeros(side, side)
     taps = torch.arange(example.kernel_size) * example.dilation
 
     def kept(row: int, column: int) -> str:
@@ -231,26 +235,26 @@ def scatter_frames(example: Example) -> Iterator["Figure"]:
     for row, column in itertools.product(range(example.input_size), repeat=2):
         rows, columns = row * example.stride + taps, column * example.stride + taps
         value = example.input[row, column]
-        whole[rows[:, None], columns] += value * example.kernel
-        colours, here = _colours(whole, kept), _colours(example.input, lambda r, c: INPUT)
+        total[rows[:, None], columns] += value * example.kernel
+        colours, here = _colours(total, kept), _colours(example.input, lambda r, c: INPUT)
         here[row][column] = CURRENT
         for r, c in itertools.product(rows.tolist(), columns.tolist()):
             colours[r][c] = CURRENT
-        figure, (left, middle, right) = _figure(13, 5, [1, 1, 1])
+        whole, (left, middle, right) = figure(13, 5, 3, dpi=DPI)
         copy = _colours(example.kernel, lambda r, c: CURRENT)
         _cells(left, example.input, here, "input", side)
         _cells(middle, value * example.kernel, copy, f"{value:g} x kernel, as it is", side)
-        _cells(right, whole, colours, "the sum so far", side)
-        figure.supxlabel(LEGEND + "what padding crops", fontsize=10)
-        yield figure
+        _cells(right, total, colours, "the sum so far", side)
+        whole.supxlabel(LEGEND + "what padding crops", fontsize=10)
+        yield whole
 
 
 def save_animation(figures: Iterator["Figure"], path: Path) -> None:
     """Write figures as a GIF that stops at its last frame for a while."""
     frames = []
-    for figure in figures:
-        figure.canvas.draw()
-        frames.append(Image.fromarray(np.asarray(figure.canvas.buffer_rgba())))  # type: ignore[attr-defined]
+    for whole in figures:
+        whole.canvas.draw()
+        frames.append(Image.fromarray(np.asarray(whole.canvas.buffer_rgba())))  # type: ignore[attr-defined]
     save_gif(frames, path, FRAME_MS, LAST_FRAME_MS)
 
 
@@ -265,17 +269,6 @@ def _transposed(example: Example, image: Tensor) -> Tensor:
         algorithm="scatter",
     )
     return output[0, 0]
-
-
-def _figure(width: float, height: float, widths: list[float]) -> tuple["Figure", list["Axes"]]:
-    """A figure with panels side by side of these relative widths."""
-    # Without pyplot, which would look for a screen and keep every figure.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - takes a second
-    from matplotlib.figure import Figure  # noqa: PLC0415
-
-    figure = Figure(figsize=(width, height), dpi=80, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, list(figure.subplots(1, len(widths), width_ratios=widths))
 
 
 Colour = Callable[[int, int], str]
@@ -304,7 +297,7 @@ def _cells(
     height, width = numbers.shape
     for row, line in enumerate(colours):
         for column, colour in enumerate(line):
-            axis.add_patch(Rectangle((column, row), 1, 1, facecolor=colour, edgecolor="#606060"))
+            axis.add_patch(Rectangle((column, row), 1, 1, facecolor=colour, edgecolor=LINE))
             if seen is None or seen(row, column):
                 place = (column + 0.5, row + 0.5)
                 axis.text(

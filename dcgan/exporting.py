@@ -24,19 +24,17 @@ NEEDED = {
 }
 
 
-def export(trained: TrainedGenerator, kind: ExportFormat, path: Path, overwrite: bool = False) -> None:
-    """Write the generator to ``path``.
+def export(trained: TrainedGenerator, kind: ExportFormat, path: Path) -> None:
+    """Write the generator to ``path``; what is there is replaced.
 
-    * onnx: inputs ``latents`` float32 ``(batch, Z)`` drawn as the run drew them (``model.latents``) and, if conditional, ``labels`` int64
-      ``(batch,)``; output ``images`` float32 ``(batch, C, H, W)`` in [-1, 1]; any batch size.
+    * onnx: inputs ``latents`` float32 ``(batch, Z)`` drawn as the run drew them (``model.latents``) and, if
+      conditional, ``labels`` int64 ``(batch,)``; output ``images`` float32 ``(batch, C, H, W)`` in [-1, 1]; any batch size.
     * torch_export: the same as a program for ``torch.export.load(path).module()``.
     * safetensors: the weights alone, with the run's settings as metadata.
 
     Raises:
-        UserError: if the file is there and shall not be overwritten, or a package is missing.
+        UserError: if a package is missing.
     """
-    if path.exists() and not overwrite:
-        raise UserError(f"out={path} exists; set another out=, or overwrite=true")
     missing = [package for package in NEEDED[kind] if importlib.util.find_spec(package) is None]
     if missing:
         raise UserError(

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw
 from torch import Tensor
+
+GAP, FONT_SIZE = 6, 18  # pixels; of pictures and words side by side
 
 
 def to_float(images: Tensor) -> Tensor:
@@ -79,6 +81,29 @@ def save_gif(frames: Sequence[Image.Image], path: Path, milliseconds: int, last:
     coloured[0].save(path, save_all=True, append_images=coloured[1:], duration=durations, loop=0)
 
 
+def joined(parts: Sequence[Image.Image | str], *, down: bool = False) -> Image.Image:
+    """Pictures and words on white: from left to right, centred, or ``down`` from a common left edge."""
+    pictures = [_written(part) if isinstance(part, str) else part for part in parts]
+    widths, heights = [picture.width for picture in pictures], [picture.height for picture in pictures]
+    along, across = (heights, widths) if down else (widths, heights)
+    size = (max(across), sum(along) + GAP * (len(along) - 1))
+    whole, begin = Image.new("RGB", size if down else size[::-1], "white"), 0
+    for picture, length, breadth in zip(pictures, along, across, strict=True):
+        whole.paste(picture, (0, begin) if down else (begin, (max(across) - breadth) // 2))
+        begin += length + GAP
+    return whole
+
+
+def _written(words: str) -> Image.Image:
+    left, _, right, bottom = ImageDraw.Draw(Image.new("L", (1, 1))).textbbox(
+        (0, 0), words, font_size=FONT_SIZE
+    )
+    # As high for every word, so that the frames of a film are of one size.
+    picture = Image.new("RGB", (int(right - left) + 2, int(max(bottom, FONT_SIZE)) + 2), "white")
+    ImageDraw.Draw(picture).text((-left + 1, 0), words, fill="black", font_size=FONT_SIZE)
+    return picture
+
+
 def to_picture(image: Tensor, scale: int = 1) -> Image.Image:
     """uint8 ``(C, H, W)``, C 1 or 3, each pixel a square of ``scale``."""
     pixels = image.permute(1, 2, 0).numpy()
@@ -88,5 +113,10 @@ def to_picture(image: Tensor, scale: int = 1) -> Image.Image:
 
 def save_png(image: Tensor, path: Path) -> None:
     """Write uint8 ``(C, H, W)``, C 1 or 3, and the directories on the way."""
+    save_picture(to_picture(image), path)
+
+
+def save_picture(picture: Image.Image, path: Path) -> None:
+    """Write a picture, and the directories on the way."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    to_picture(image).save(path)
+    picture.save(path)

@@ -90,9 +90,15 @@ class Generator(nn.Module):
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Images ``(N, C, H, W)`` in [-1, 1] from latents ``(N, Z)`` and labels ``(N,)``."""
-        if self.embedding is not None:
-            latents = torch.cat([latents, self.embedding(labels)], dim=1)
-        images: Tensor = self.layers(latents[:, :, None, None])
+        return self.render(self.codes(latents, labels))
+
+    def codes(self, latents: Tensor, labels: Tensor | None) -> Tensor:
+        """All that an image is made from: the latents and, with labels, their embeddings, ``(N, Z or 2 Z)``."""
+        return latents if self.embedding is None else torch.cat([latents, self.embedding(labels)], dim=1)
+
+    def render(self, codes: Tensor) -> Tensor:
+        """Images from codes, also from codes that no label has: between classes, or sums of several."""
+        images: Tensor = self.layers(codes[:, :, None, None])
         return images
 
 

@@ -5,23 +5,21 @@ Legend: ``N`` images, ``Z`` latent size, ``C`` channels, ``H W`` size.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from PIL import Image, ImageDraw
 from torch import Tensor
 
-from dcgan import checkpoint
+from dcgan import checkpoint, data
 from dcgan.config import Config
 from dcgan.errors import UserError
-from dcgan.images import grid, to_uint8
+from dcgan.images import to_uint8
 from dcgan.networks import Generator
 from dcgan.randomness import generator as random_generator
 
 GRID_ROWS = 8
 UNLABELLED_COLUMNS = 10
-CAPTION = 20  # pixels above a frame of a film
 AT_ONCE = 250  # images in a batch, where many are wanted
 STANDING_BATCHES, STANDING_BATCH = 100, 64
 MOST_COLUMNS = 20  # of a set with more classes the grid shows the first so many
@@ -50,22 +48,19 @@ class TrainedGenerator:
         Raises:
             UserError: for a class that the generator does not know.
         """
-        latents, chosen = latents_of(self.network, seeds), self._known(classes)
+        codes, labels = self.codes(seeds, classes)
+        return render(self.network, codes), labels
+
+    @torch.no_grad()
+    def codes(self, seeds: Sequence[int], classes: Sequence[int] | None) -> tuple[Tensor, Tensor]:
+        """What the images of `sample` are made from, see `Generator.codes`, and their labels."""
+        latents, chosen = latents_of(self.network, seeds), self.known(classes)
         if chosen is None:
-            return generate(self.network, latents, None), torch.full((len(latents),), -1)
+            return latents, torch.full((len(latents),), -1)
         labels = torch.tensor([chosen[seed % len(chosen)] for seed in seeds])
-        return generate(self.network, latents, labels), labels
+        return self.network.codes(latents, labels), labels
 
-    def film(self, latents: Tensor, classes: Sequence[int] | None) -> Tensor:
-        """For each latent ``(N, Z)`` one picture ``(N, 3, height, width)``, the classes side by side."""
-        chosen = self._known(classes)
-        if chosen is None:
-            return torch.stack([grid(image[None], 1) for image in generate(self.network, latents, None)])
-        labels = torch.tensor(chosen)
-        rows = [generate(self.network, latent.expand(len(labels), -1), labels) for latent in latents]
-        return torch.stack([grid(row, len(labels)) for row in rows])
-
-    def _known(self, classes: Sequence[int] | None) -> Sequence[int] | None:
+    def known(self, classes: Sequence[int] | None) -> Sequence[int] | None:
         """The classes asked for, else all; None if unconditional."""
         if not self.num_classes:
             if classes is not None:
@@ -76,6 +71,20 @@ class TrainedGenerator:
         if unknown:
             raise UserError(f"classes={_joined(unknown)} unknown; this run has 0 to {self.num_classes - 1}")
         return chosen
+
+    def pictures(self, root: str | None = None) -> data.Data:
+        """The pictures that it was trained on, from ``root`` if they are not where they were.
+
+        Raises:
+            UserError: if they are not there, or others are.
+        """
+        settings = replace(self.config.data, root=root or self.config.data.root)
+        found = data.load(settings)
+        if found.train.fingerprint != self.data_fingerprint:
+            raise UserError(
+                f"the pictures in {settings.root} are not those that the run was trained on; set root="
+            )
+        return found
 
 
 def load_generator(run: Path, weights: str = "ema", statistics: str = "running") -> TrainedGenerator:
@@ -111,30 +120,6 @@ def latents_of(network: Generator, seeds: Sequence[int]) -> Tensor:
     return torch.cat([network.draw(1, random_generator(seed, "sample")) for seed in seeds])
 
 
-def walk(network: Generator, seeds: Sequence[int], frames: int, spherical: bool) -> Tensor:
-    """Latents on the way from each seed to the next and from the last to the first, ``(S * frames, Z)``.
-
-    Args:
-        network: whose latents they are.
-        seeds: ``S`` of them.
-        frames: from one seed to the next, the first included.
-        spherical: turn and stretch evenly, so that the latents on the way are as long as the ends are (White
-            2016, section 2); else the straight line, whose middle is too close to zero.
-    """
-    stops = latents_of(network, seeds)
-    way = []
-    for start, end in zip(stops, stops.roll(-1, 0), strict=True):
-        shares = (torch.arange(frames) / frames)[:, None]
-        angle = torch.acos(torch.cosine_similarity(start, end, dim=0).clamp(-1, 1))
-        if spherical and angle > 1e-4:
-            way.append(
-                (torch.sin((1 - shares) * angle) * start + torch.sin(shares * angle) * end) / torch.sin(angle)
-            )
-        else:
-            way.append(torch.lerp(start, end, shares))
-    return torch.cat(way)
-
-
 def fixed_inputs(network: Generator, num_classes: int) -> tuple[Tensor, Tensor | None, int]:
     """Latents, labels and the number of columns of the grid by which one watches a training.
 
@@ -149,17 +134,19 @@ def fixed_inputs(network: Generator, num_classes: int) -> tuple[Tensor, Tensor |
 
 @torch.no_grad()
 def generate(network: Generator, latents: Tensor, labels: Tensor | None) -> Tensor:
-    """Images uint8 ``(N, C, H, W)`` on the CPU.
+    """Images uint8 ``(N, C, H, W)`` on the CPU, see `render`."""
+    device = next(network.parameters()).device
+    return render(network, network.codes(latents.to(device), None if labels is None else labels.to(device)))
+
+
+@torch.no_grad()
+def render(network: Generator, codes: Tensor) -> Tensor:
+    """Images uint8 ``(N, C, H, W)`` on the CPU, of `Generator.codes` on the network's device.
 
     One at a time: the last bits of a matrix product depend on how many rows it has, and an image shall
     not change with its neighbours. The network must be in evaluation mode for the same reason.
     """
-    device = next(network.parameters()).device
-    images = []
-    for index, latent in enumerate(latents.to(device)):
-        label = None if labels is None else labels[index : index + 1].to(device)
-        images.append(to_uint8(network(latent[None], label)).cpu())
-    return torch.cat(images)
+    return torch.cat([to_uint8(network.render(code[None])).cpu() for code in codes])
 
 
 @torch.no_grad()
@@ -206,25 +193,6 @@ def columns_for(labels: Tensor) -> int:
     """Columns of a grid in which each shows one class, where the labels go round; else a square."""
     kinds = len(set(labels.tolist()))
     return kinds if 1 < kinds <= MOST_COLUMNS else math.ceil(math.sqrt(len(labels)))
-
-
-def progress(run: Path) -> list[Image.Image]:
-    """The sample grids that a run has left, in their order, with the step on each.
-
-    Raises:
-        UserError: if there are none.
-    """
-    frames = []
-    for path in sorted((run / "samples").glob("step-*.png")):
-        with Image.open(path) as picture:
-            frame = Image.new("RGB", (picture.width, picture.height + CAPTION), "white")
-            frame.paste(picture, (0, CAPTION))
-        step = int(path.stem.removeprefix("step-"))
-        ImageDraw.Draw(frame).text((4, 2), f"step {step:,}", fill="black", font_size=CAPTION - 6)
-        frames.append(frame)
-    if not frames:
-        raise UserError(f"run={run} has no pictures in samples/; it was run with sample_every=0")
-    return frames
 
 
 def parse_numbers(setting: str, text: str) -> list[int]:

@@ -1,7 +1,7 @@
 """How good the samples of a run are, every number beside the same number of real pictures.
 
     python scripts/evaluate.py run=outputs/mnist5k [samples=10000] [seed=0] [weights=ema|raw]
-                               [statistics=running|standing] [data.root=DIR] [out=FILE]
+                               [statistics=running|standing] [data.root=DIR] [out=FILE] [overwrite=true]
 
 run         the run directory, or one checkpoint file, such as outputs/mnist5k/checkpoints/best.pt
 samples     how many images to generate; at most half as many as there are real ones
@@ -10,7 +10,8 @@ weights     ema: the average over the last steps; raw: those of the last step
 statistics  of BatchNorm. running: those of the training; standing: averaged over many batches of this network
 root        where the pictures of the run are now, if not where they were
 device      where to compute: auto, cpu, cuda, mps
-out         the file to write. Default: evaluation.json in the run directory
+out         the file to write; kept if it is there, unless overwrite=true. Left out: evaluation.json in the run
+            directory, replaced
 """
 
 import json
@@ -22,7 +23,6 @@ from omegaconf import MISSING
 
 from dcgan import cli
 from dcgan.choices import Device, Statistics, Weights
-from dcgan.errors import UserError
 
 
 @dataclass
@@ -37,28 +37,28 @@ class Options:
     root: str | None = None
     device: Device = Device.auto
     out: str | None = None
+    overwrite: bool = False
 
 
 def main() -> None:
     """Parse, measure, print, write."""
     options = cli.parse(Options, sys.argv[1:], __doc__)
+    run = Path(options.run)
+    own = (run if run.is_dir() else run.parent) / "evaluation.json"
+    out = cli.output(options.out, own, options.overwrite)
 
     # After the arguments are checked: importing torch takes seconds.
     from torch import Tensor
 
-    from dcgan import data, evaluation, sampling
+    from dcgan import evaluation, sampling
     from dcgan.device import choose_device
     from dcgan.tracking import log_to
 
     log_to(None)
-    run, device = Path(options.run), choose_device(options.device)
+    device = choose_device(options.device)
     trained = sampling.load_generator(run, options.weights, options.statistics)
     trained.network.to(device)
-    settings = trained.config.data
-    settings.root = options.root or settings.root
-    found = data.load(settings)
-    if found.train.fingerprint != trained.data_fingerprint:
-        raise UserError(f"the pictures in {settings.root} are not those that {run} was trained on; set root=")
+    found = trained.pictures(options.root)
 
     def sample(labels: Tensor | None, count: int) -> Tensor:
         return sampling.generate_many(trained.network, count, labels, options.seed)
@@ -78,7 +78,6 @@ def main() -> None:
         "statistics": options.statistics.value,
         "data": found.train.fingerprint,
     }
-    out = Path(options.out) if options.out else (run if run.is_dir() else run.parent) / "evaluation.json"
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps({**about, **asdict(report)}, indent=1) + "\n")
     print(f"written: {out}")

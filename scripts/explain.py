@@ -1,10 +1,11 @@
 """A transposed convolution, explained: its arithmetic as text, its matrix, and two animations.
 
     python scripts/explain.py input_size=3 kernel_size=3 [stride=2] [padding=1] [output_padding=1] [dilation=1]
-                              [out=explained]
+                              [out=DIR] [overwrite=true]
 
 All sizes are of one side in pixels; input and kernel hold the numbers 1, 2, 3, ...
-out  a directory for matrix.png, zero_insert.gif and scatter.gif; what is there is replaced
+out  a directory for matrix.png, zero_insert.gif and scatter.gif; kept if it is there, unless overwrite=true. Left out:
+     explained, whose pictures are replaced
 """
 
 import sys
@@ -26,13 +27,14 @@ class Options:
     padding: int = 0
     output_padding: int = 0
     dilation: int = 1
-    out: str = "explained"
+    out: str | None = None
+    overwrite: bool = False
 
 
 def main() -> None:
     """Parse, print, draw."""
     settings = asdict(cli.parse(Options, sys.argv[1:], __doc__))
-    out = Path(settings.pop("out"))
+    out = cli.output(settings.pop("out"), Path("explained"), settings.pop("overwrite"))
 
     # After the arguments are checked: importing torch takes seconds.
     from dcgan import explain

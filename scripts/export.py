@@ -36,13 +36,13 @@ class Options:
 def main() -> None:
     """Parse, export, print."""
     options = cli.parse(Options, sys.argv[1:], __doc__)
+    out = cli.output(options.out, Path(), options.overwrite)
 
     # After the arguments are checked: importing torch takes seconds.
     from dcgan import exporting, sampling
 
     trained = sampling.load_generator(Path(options.run), options.weights, options.statistics)
-    out = Path(options.out)
-    exporting.export(trained, options.format, out, options.overwrite)
+    exporting.export(trained, options.format, out)
     print(
         f"the generator of step {trained.step} as {options.format}, {out.stat().st_size / 1e6:.1f} MB: {out}"
     )

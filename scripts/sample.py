@@ -1,20 +1,29 @@
 """Images from a trained generator.
 
-    python scripts/sample.py run=outputs/mnist5k [count=64] [seeds=0-63] [classes=all|3|0,1]
-                             [format=grid|files|npz|gif|film] [out=FILE_OR_DIR] [weights=ema|raw]
-                             [statistics=running|standing]
+    python scripts/sample.py run=outputs/mnist5k [count=64] [seeds=0-63] [classes=all|3|0,1] [format=FORMAT]
+                             [out=FILE_OR_DIR] [overwrite=true] [weights=ema|raw] [statistics=running|standing]
 
 run      the run directory, or one checkpoint file
 count    how many images: the seeds from 0 on
 seeds    or which seeds, as numbers and ranges. One seed gives one image, whatever else is asked for
 classes  seed s shows the s-th of these, beginning again after the last
-format   grid: one PNG, a column per class; files: a PNG each; npz: images uint8 (N, H, W, C),
-         labels int64 (N,), -1 where the run has none, seeds int64 (N,); gif: a walk from seed to seed (0-7 if
-         none are given), the classes side by side; film: the grids that the run left in samples/, as a GIF
-frames   of gif, from one seed to the next
-path     of gif. spherical: latents on the way are as long as those of the seeds; linear: a straight line
-out      where to; replaced if it is there. Default: sampled.png, sampled/, sampled.npz, walk.gif or film.gif in the
-         run directory
+format   grid: one PNG, a column per class
+         files: a PNG each
+         npz: images uint8 (N, H, W, C), labels int64 (N,), -1 where the run has none, seeds int64 (N,)
+         gif: a walk from seed to seed, the classes side by side; with between=classes from class to class, the seeds
+         side by side
+         strip: the same as a picture with a row for each
+         arithmetic: the mean of seeds= less that of minus= and with that of plus=, as in Radford et al. 2015
+         nearest: each image beside the training images that are closest to it, to see whether it is a copy
+         film: the grids that the run left in samples/, as a GIF
+between  of gif and strip. seeds or classes
+frames   of gif and strip, from one stop to the next; 12 of a gif, 4 of a strip
+path     of gif and strip between seeds. spherical: latents on the way are as long as those of the seeds; linear: a
+         straight line
+minus    of arithmetic, like seeds
+plus     of arithmetic, like seeds
+root     of nearest: where the pictures of the run are now, if not where they were
+out      where to. What is there is kept, unless overwrite=true. Left out: a file in the run directory, replaced
 weights  ema: the average over the last steps; raw: those of the last step
 statistics  of BatchNorm. running: those of the training; standing: averaged over many batches of this network
 """
@@ -23,12 +32,16 @@ import sys
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from omegaconf import MISSING
 
 from dcgan import cli
 from dcgan.choices import Statistics, Weights
 from dcgan.errors import UserError
+
+if TYPE_CHECKING:
+    from dcgan.sampling import TrainedGenerator
 
 
 class Format(StrEnum):
@@ -38,7 +51,17 @@ class Format(StrEnum):
     files = "files"
     npz = "npz"
     gif = "gif"
+    strip = "strip"  # type: ignore[assignment]  # of str
+    arithmetic = "arithmetic"
+    nearest = "nearest"
     film = "film"
+
+
+class Between(StrEnum):
+    """What a walk goes through."""
+
+    seeds = "seeds"
+    classes = "classes"
 
 
 class Way(StrEnum):
@@ -48,12 +71,15 @@ class Way(StrEnum):
     linear = "linear"
 
 
-DEFAULTS = {
-    Format.grid: "sampled.png",
-    Format.files: "sampled",
-    Format.npz: "sampled.npz",
-    Format.gif: "walk.gif",
-    Format.film: "film.gif",
+OWN = {  # the file in the run directory, and how many images if nobody says
+    Format.grid: ("sampled.png", 64),
+    Format.files: ("sampled", 64),
+    Format.npz: ("sampled.npz", 64),
+    Format.gif: ("walk.gif", 8),
+    Format.strip: ("walk.png", 4),
+    Format.arithmetic: ("arithmetic.png", 0),
+    Format.nearest: ("nearest.png", 16),
+    Format.film: ("film.gif", 0),
 }
 
 
@@ -66,9 +92,14 @@ class Options:
     seeds: str | None = None
     classes: str = "all"
     format: Format = Format.grid
-    frames: int = 12
+    between: Between = Between.seeds
+    frames: int | None = None
     path: Way = Way.spherical
+    minus: str | None = None
+    plus: str | None = None
+    root: str | None = None
     out: str | None = None
+    overwrite: bool = False
     weights: Weights = Weights.ema
     statistics: Statistics = Statistics.running
 
@@ -78,38 +109,85 @@ def main() -> None:
     options = cli.parse(Options, sys.argv[1:], __doc__)
     if options.seeds is not None and options.count is not None:
         raise UserError("count and seeds both say how many images; leave one of them out")
-
-    if options.frames < 1:
+    if options.frames is not None and options.frames < 1:
         raise UserError(f"frames={options.frames} must be at least 1")
+    if options.format is Format.arithmetic and None in (options.seeds, options.minus, options.plus):
+        raise UserError(
+            "format=arithmetic needs seeds=, minus= and plus=, such as seeds=4,14,24 minus=9,19,29 plus=7,17,27"
+        )
+    run = Path(options.run)
+    own, count = OWN[options.format]
+    out = cli.output(options.out, (run if run.is_dir() else run.parent) / own, options.overwrite)
 
     # After the arguments are checked: importing torch takes seconds.
-    import numpy as np
+    from dcgan import exploring, sampling
+    from dcgan.images import save_gif
+    from dcgan.tracking import log_to
 
-    from dcgan import sampling
-    from dcgan.images import grid, save_gif, save_png, to_picture
-
-    run = Path(options.run)
-    out = Path(options.out or (run if run.is_dir() else run.parent) / DEFAULTS[options.format])
+    log_to(None)
     if options.format is Format.film:
-        pictures = sampling.progress(run)
+        pictures = exploring.progress(run)
         save_gif(pictures, out, milliseconds=300, last=3000)
         print(f"{len(pictures)} pictures of {run}: {out}")
         return
 
     trained = sampling.load_generator(run, options.weights, options.statistics)
     classes = None if options.classes == "all" else sampling.parse_numbers("classes", options.classes)
-    count = options.count or (8 if options.format is Format.gif else 64)
-    seeds = sampling.parse_numbers("seeds", options.seeds or f"0-{count - 1}")
-    if options.format is Format.gif:
+    many = f"0-{(options.count or count) - 1}"
+    seeds = sampling.parse_numbers("seeds", options.seeds or many)
+    write = {Format.gif: write_walk, Format.strip: write_walk, Format.arithmetic: write_arithmetic}
+    what = write.get(options.format, write_images)(options, trained, seeds, classes, out)
+    print(f"{what} of step {trained.step}: {out}")
+
+
+def write_walk(
+    options: Options, trained: "TrainedGenerator", seeds: list[int], classes: list[int] | None, out: Path
+) -> str:
+    """A GIF, which comes back to where it began, or a strip, which does not."""
+    from dcgan import exploring
+    from dcgan.images import save_gif, save_picture
+
+    closed = options.format is Format.gif
+    frames = options.frames or (12 if closed else 4)
+    if options.between is Between.classes:
+        walk = exploring.between_classes(trained, seeds, classes, frames, closed=closed)
+    else:
         spherical = options.path is Way.spherical
-        way = sampling.walk(trained.network, seeds, options.frames, spherical)
-        save_gif([to_picture(image, scale=2) for image in trained.film(way, classes)], out, milliseconds=80)
-        print(f"{len(way)} frames of step {trained.step}: {out}")
-        return
+        walk = exploring.between_seeds(trained, seeds, classes, frames, spherical=spherical, closed=closed)
+    if closed:
+        save_gif(exploring.animation(walk), out, milliseconds=80)
+    else:
+        save_picture(exploring.strip(walk), out)
+    return f"{len(walk)} frames"
+
+
+def write_arithmetic(
+    options: Options, trained: "TrainedGenerator", seeds: list[int], classes: list[int] | None, out: Path
+) -> str:
+    """The picture of a sum."""
+    from dcgan import exploring, sampling
+    from dcgan.images import save_picture
+
+    minus, plus = (sampling.parse_numbers(name, getattr(options, name) or "") for name in ("minus", "plus"))
+    members, middles, around = exploring.arithmetic(trained, [seeds, minus, plus], classes)
+    save_picture(exploring.equation(members, middles, around), out)
+    return "arithmetic"
+
+
+def write_images(
+    options: Options, trained: "TrainedGenerator", seeds: list[int], classes: list[int] | None, out: Path
+) -> str:
+    """The images of the seeds."""
+    import numpy as np
+
+    from dcgan import exploring, sampling
+    from dcgan.images import grid, save_picture, save_png
 
     images, labels = trained.sample(seeds, classes)
     if options.format is Format.grid:
         save_png(grid(images, sampling.columns_for(labels)), out)
+    elif options.format is Format.nearest:
+        save_picture(exploring.beside_nearest(images, trained.pictures(options.root)), out)
     elif options.format is Format.files:
         for image, seed, label in zip(images, seeds, labels.tolist(), strict=True):
             kind = f"-class-{label}" if label >= 0 else ""
@@ -117,7 +195,7 @@ def main() -> None:
     else:
         out.parent.mkdir(parents=True, exist_ok=True)
         np.savez(out, images=images.permute(0, 2, 3, 1).numpy(), labels=labels.numpy(), seeds=np.array(seeds))
-    print(f"{len(images)} images of step {trained.step}: {out}")
+    return f"{len(images)} images"
 
 
 if __name__ == "__main__":

@@ -54,14 +54,7 @@ def test_torch_export_and_safetensors_come_back(tmp_path):
         assert Config.from_plain(json.loads(file.metadata()["config"])) == generator.config
 
 
-def test_what_is_there_is_kept_and_what_is_missing_is_named(tmp_path, monkeypatch):
-    there = tmp_path / "there.pt2"
-    there.write_text("mine")
-    with pytest.raises(UserError, match=r"there\.pt2 exists; set another out=, or overwrite=true"):
-        exporting.export(trained(), ExportFormat.torch_export, there)
-    assert there.read_text() == "mine"
-    exporting.export(trained(), ExportFormat.torch_export, there, overwrite=True)
-    assert there.stat().st_size > 1000
+def test_a_package_that_is_missing_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(exporting.NEEDED, ExportFormat.onnx, ["onnx", "not_there"])
     with pytest.raises(UserError, match="format=onnx needs not_there; pip install not_there"):
         exporting.export(trained(), ExportFormat.onnx, tmp_path / "g.onnx")
@@ -77,3 +70,5 @@ def test_the_command_exports_a_run(command, tmp_path):
     failed = command("export.py", "run=outputs/tiny", "format=torch_export", "out=g.pt2")
     assert failed.returncode == 1
     assert failed.stderr.strip() == "error: out=g.pt2 exists; set another out=, or overwrite=true"
+    again = command("export.py", "run=outputs/tiny", "format=safetensors", "out=g.pt2", "overwrite=true")
+    assert again.returncode == 0, again.stderr

@@ -9,9 +9,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 LAYERS = [
     {"errors", "conv_transpose", "choices", "config", "randomness", "device", "images"}
-    | {"checkpoint", "tracking", "watch"},
+    | {"checkpoint", "plots", "tracking", "watch"},
     {"augment", "explain", "losses", "networks", "data"},
-    {"benchmark", "engine", "evaluation", "exporting", "reporting", "sampling"},
+    {"benchmark", "engine", "evaluation", "exploring", "exporting", "reporting", "sampling"},
     {"cli", "run_directory", "train"},
 ]
 ROOM = {module: level for level, modules in enumerate(LAYERS) for module in modules}

@@ -5,10 +5,10 @@ import pytest
 import torch
 from PIL import Image, ImageSequence
 
-from dcgan import sampling
-from dcgan.config import ModelConfig
+from dcgan import exploring, sampling
+from dcgan.config import Config, ModelConfig
 from dcgan.errors import UserError
-from dcgan.networks import Generator
+from dcgan.networks import Generator, initialise
 
 
 @pytest.fixture
@@ -91,33 +91,114 @@ def test_walks_and_films(command, tmp_path, run):
         # Equal frames are one that stays longer.
         assert sum(frame.info["duration"] for frame in ImageSequence.Iterator(walk)) == 8 * 80
         assert walk.size == (2 * (2 * 30 + 2), 2 * (30 + 2))  # two classes side by side, twice as large
-    trained = sampling.load_generator(run)
-    frames = trained.film(sampling.walk(trained.network, [3, 5], 4, spherical=True), [1, 7])
+    walk = exploring.between_seeds(trained, [3, 5], [1, 7], 4, spherical=True, closed=True)
     for frame, seed in ((0, 3), (4, 5)):
-        shown = frames[frame, 0, 2:30, 32:60]
-        assert torch.equal(shown, trained.sample([seed], [7])[0][0, 0])
+        assert torch.equal(walk[frame, 1], trained.sample([seed], [7])[0][0])
     done = command("sample.py", f"run={run}", "format=film", "out=film.gif")
     assert done.returncode == 0, done.stderr
     with Image.open(tmp_path / "film.gif") as film:
         assert film.n_frames == len(list((run / "samples").iterdir())) == 14
-        assert film.size == (10 * 30 + 2, 8 * 30 + 2 + 20)
-        assert np.array(film.convert("L"))[:20].min() < 100  # the step is written there
+        assert film.width == 10 * 30 + 2
+        assert film.height > 8 * 30 + 2 + 16
+        assert np.array(film.convert("L"))[:16].min() < 100  # the step is written there
     assert "frames=0 must be at least 1" in command("sample.py", f"run={run}", "frames=0").stderr
 
 
 def test_a_spherical_walk_keeps_the_length_and_a_straight_one_does_not():
-    network = Generator(ModelConfig(width=2, latent_dim=64), (8, 8), 1, 0)
-    ends = sampling.latents_of(network, [1, 2])
-    spherical = sampling.walk(network, [1, 2], 10, spherical=True)
-    straight = sampling.walk(network, [1, 2], 10, spherical=False)
+    ends = sampling.latents_of(Generator(ModelConfig(width=2, latent_dim=64), (8, 8), 1, 0), [1, 2])
+    spherical, straight = (exploring.way(ends, 10, spherical=kind, closed=True) for kind in (True, False))
     for way in (spherical, straight):
         assert way.shape == (20, 64)
         torch.testing.assert_close(way[[0, 10]], ends)
     assert spherical.norm(dim=1).min() > 0.95 * ends.norm(dim=1).min()
     assert straight.norm(dim=1).min() < 0.9 * ends.norm(dim=1).min()
     torch.testing.assert_close(straight[5], ends.mean(0))
-    to_itself = sampling.walk(network, [4], 3, spherical=True)
-    assert torch.equal(to_itself, sampling.latents_of(network, [4, 4, 4]))
+    there = exploring.way(ends, 10, spherical=False, closed=False)
+    torch.testing.assert_close(there, straight[:11])  # and not back
+    to_itself = exploring.way(ends[:1], 3, spherical=True, closed=True)
+    torch.testing.assert_close(to_itself, ends[:1].repeat(3, 1))
+
+
+def test_a_morph_ends_at_the_classes_and_is_between_them_on_the_way(run):
+    trained = sampling.load_generator(run)
+    morph = exploring.between_classes(trained, [4, 6], [2, 9], 4, closed=False)
+    assert morph.shape == (5, 2, 1, 28, 28)
+    for row, seed in enumerate((4, 6)):
+        for frame, label in ((0, 2), (4, 9)):
+            assert torch.equal(morph[frame, row], trained.sample([seed], [label])[0][0])
+    ends, middle = morph[[0, 4]].float(), morph[2].float()
+    whole = (ends[0] - ends[1]).norm()
+    assert (middle - ends[0]).norm() < whole
+    assert (middle - ends[1]).norm() < whole
+    strip = np.array(exploring.strip(morph).convert("L"))
+    assert strip.shape == (2 * (2 * 30 + 2), 2 * (5 * 30 + 2))
+    assert np.array_equal(strip[4:60:2, 4:60:2], morph[0, 0, 0].numpy())  # a row for each seed
+
+
+def test_an_unconditional_walk_has_one_image_a_frame_and_no_classes_to_go_between():
+    config = Config(model=ModelConfig(width=2, latent_dim=8))
+    network = Generator(config.model, (8, 9), 3, 0)
+    initialise(network, 0, "generator")
+    trained = sampling.TrainedGenerator(network.eval(), 0, 5, config, "data")
+    walk = exploring.between_seeds(trained, [3, 5], None, 2, spherical=True, closed=False)
+    assert walk.shape == (3, 1, 3, 8, 9)
+    assert torch.equal(walk[[0, 2], 0], trained.sample([3, 5], None)[0])
+    with pytest.raises(UserError, match="between=classes, but this run is unconditional"):
+        exploring.between_classes(trained, [3, 5], None, 2, closed=False)
+
+
+def test_arithmetic_of_latents(run):
+    trained = sampling.load_generator(run)
+    # Two terms that cancel leave the third: its images, its mean, and the middle of the nine.
+    members, middles, around = exploring.arithmetic(trained, [[3], [5, 15], [5, 15]], [1])
+    assert torch.equal(members[1], trained.sample([5, 15], [1])[0])
+    image = trained.sample([3], [1])[0]
+    assert torch.equal(middles[0], image)
+    assert (around[4].int() - image[0].int()).abs().max() <= 1  # x - y + y in floating point
+    assert around.shape[0] == 9
+    assert all((around[place].int() - image[0].int()).abs().max() > 1 for place in (0, 8))
+    # The classes are added up with the latents: 2 - 7 + 7.
+    _, _, mixed = exploring.arithmetic(trained, [[2], [7], [7]], None)
+    assert (mixed[4].int() - trained.sample([2], None)[0][0].int()).abs().max() <= 1
+
+
+def test_the_nearest_training_images_stand_beside_a_copy_of_one(command, run):
+    pictures = sampling.load_generator(run).pictures()
+    copies = pictures.train.images(slice(0, 9))
+    shown = np.array(exploring.beside_nearest(copies, pictures).convert("L"))
+    height = 2 * (8 * 30 + 2)
+    block = shown[-height:]
+    for row in range(8):
+        top = 4 + 60 * row
+        copy, nearest = block[top : top + 56, 4:60], block[top : top + 56, 74:130]
+        assert np.array_equal(copy, nearest)
+        assert np.array_equal(copy[::2, ::2], copies[row, 0].numpy())
+    done = command("sample.py", f"run={run}", "format=nearest", "count=3")
+    assert done.returncode == 0, done.stderr
+    assert pixels(run / "nearest.png").shape[0] > 3 * 56
+
+
+def test_each_picture_is_a_command_and_what_is_named_with_out_is_kept(command, tmp_path, run):
+    for arguments, name in [
+        (["format=strip", "seeds=0-1", "classes=3"], "walk.png"),
+        (["format=gif", "between=classes", "seeds=0-1", "classes=1,2", "frames=2"], "walk.gif"),
+        (["format=arithmetic", "seeds=0,1", "minus=2,3", "plus=4-6", "classes=3"], "arithmetic.png"),
+    ]:
+        for _ in range(2):  # its own file it replaces
+            done = command("sample.py", f"run={run}", *arguments)
+            assert done.returncode == 0, done.stderr
+        with Image.open(run / name) as picture:
+            assert len(picture.convert("L").getcolors()) > 5
+    mine = tmp_path / "mine.png"
+    mine.write_text("mine")
+    kept = command("sample.py", f"run={run}", "out=mine.png")
+    assert kept.returncode == 1
+    assert kept.stderr.strip() == "error: out=mine.png exists; set another out=, or overwrite=true"
+    assert mine.read_text() == "mine"
+    assert command("sample.py", f"run={run}", "out=mine.png", "overwrite=true").returncode == 0
+    assert pixels(mine).ndim == 3
+    missing = command("sample.py", f"run={run}", "format=arithmetic", "seeds=1")
+    assert "format=arithmetic needs seeds=, minus= and plus=" in missing.stderr
 
 
 def test_ranges_are_read_as_they_are_written():

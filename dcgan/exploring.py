@@ -1,0 +1,175 @@
+"""Between and beyond the samples: walks, class morphs, sums of latents, nearest training images, a run's film.
+
+Legend: ``T`` frames, ``R`` images of a frame, ``S`` seeds, ``Z`` latent size, ``C H W`` an image.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from dcgan.data import Data
+from dcgan.errors import UserError
+from dcgan.evaluation.outsiders import nearest
+from dcgan.images import grid, joined, to_picture
+from dcgan.networks import Generator
+from dcgan.randomness import generator as random_generator
+from dcgan.sampling import GRID_ROWS, TrainedGenerator, latents_of, render
+
+NEIGHBOURS = 5
+AROUND = 0.25  # how far the images around a sum may be from it in each number; Radford et al. 2015, figure 7
+LEAST_SIDE = 56  # pixels that an image is enlarged to, about
+
+
+def way(stops: Tensor, frames: int, *, spherical: bool, closed: bool) -> Tensor:
+    """Points on the way from each stop to the next, ``(T, Z)`` from ``(S, Z)``.
+
+    Args:
+        stops: where to go through.
+        frames: from one stop to the next, the first included.
+        spherical: turn and stretch evenly, so that the points on the way are as long as the ends are (White
+            2016, section 2); else the straight line, whose middle is too close to zero.
+        closed: back to the first in the end; else the last stop is the last point.
+    """
+    points = []
+    for start, end in zip(stops if closed else stops[:-1], stops.roll(-1, 0), strict=False):
+        shares = (torch.arange(frames) / frames)[:, None]
+        angle = torch.acos(torch.cosine_similarity(start, end, dim=0).clamp(-1, 1))
+        if spherical and angle > 1e-4:
+            points.append(
+                (torch.sin((1 - shares) * angle) * start + torch.sin(shares * angle) * end) / torch.sin(angle)
+            )
+        else:
+            points.append(torch.lerp(start, end, shares))
+    return torch.cat(points if closed else [*points, stops[-1:]])
+
+
+@torch.no_grad()
+def between_seeds(
+    trained: TrainedGenerator,
+    seeds: Sequence[int],
+    classes: Sequence[int] | None,
+    frames: int,
+    *,
+    spherical: bool,
+    closed: bool,
+) -> Tensor:
+    """A walk from seed to seed, in each of the classes at once: uint8 ``(T, R, C, H, W)``."""
+    latents = way(latents_of(trained.network, seeds), frames, spherical=spherical, closed=closed)
+    chosen, embedding = trained.known(classes), trained.network.embedding
+    if chosen is None or embedding is None:
+        return _table(trained.network, latents, torch.empty(1, 0))
+    return _table(trained.network, latents, embedding(torch.tensor(chosen)))
+
+
+@torch.no_grad()
+def between_classes(
+    trained: TrainedGenerator,
+    seeds: Sequence[int],
+    classes: Sequence[int] | None,
+    frames: int,
+    *,
+    closed: bool,
+) -> Tensor:
+    """Each seed turning from class to class, straight between their embeddings: uint8 ``(T, R, C, H, W)``.
+
+    Raises:
+        UserError: if the generator knows no classes.
+    """
+    chosen, embedding = trained.known(classes), trained.network.embedding
+    if chosen is None or embedding is None:
+        raise UserError("between=classes, but this run is unconditional; leave it out")
+    kinds = way(embedding(torch.tensor(chosen)), frames, spherical=False, closed=closed)
+    return _table(trained.network, latents_of(trained.network, seeds), kinds).transpose(0, 1)
+
+
+def animation(walk: Tensor) -> list[Image.Image]:
+    """A walk ``(T, R, C, H, W)`` as frames with its images side by side."""
+    return [_enlarged(images, len(images)) for images in walk]
+
+
+def strip(walk: Tensor) -> Image.Image:
+    """A walk ``(T, R, C, H, W)`` as one picture with a row for each of its images."""
+    return _enlarged(walk.transpose(0, 1).flatten(0, 1), len(walk))
+
+
+@torch.no_grad()
+def arithmetic(
+    trained: TrainedGenerator, terms: Sequence[Sequence[int]], classes: Sequence[int] | None
+) -> tuple[list[Tensor], list[Tensor], Tensor]:
+    """First - second + third: sums of what images are made from (Radford et al. 2015, section 6.3.2).
+
+    Each term is the mean over its seeds; a single latent says too little there. A seed has its class as in
+    `TrainedGenerator.sample`, and the classes are added up with the latents.
+
+    Args:
+        trained: the generator.
+        terms: the seeds of the three.
+        classes: those that the seeds go round; None for all.
+
+    Returns:
+        For each term the images of its seeds, uint8 ``(S, C, H, W)``, and that of their mean ``(1, C, H, W)``;
+        and nine images, that of the sum in their middle, the others with some noise.
+    """
+    of_terms = [trained.codes(seeds, classes)[0] for seeds in terms]
+    means = [codes.mean(0, keepdim=True) for codes in of_terms]
+    around = (means[0] - means[1] + means[2]).repeat(9, 1)
+    noise = torch.rand(9, trained.network.latent_dim, generator=random_generator(0, "around"))
+    noise[4] = 0.5  # none, after the next line
+    around[:, : trained.network.latent_dim] += AROUND * (2 * noise - 1)
+    members, middles = ([render(trained.network, codes) for codes in group] for group in (of_terms, means))
+    return members, middles, render(trained.network, around)
+
+
+def equation(members: list[Tensor], middles: list[Tensor], around: Tensor) -> Image.Image:
+    """`arithmetic` as a picture: the mean of each term below its images, and what comes out."""
+    sides = [
+        joined([_enlarged(images, len(images)), "mean", _enlarged(middle, 1)], down=True)
+        for images, middle in zip(members, middles, strict=True)
+    ]
+    return joined([sides[0], "-", sides[1], "+", sides[2], "=", _enlarged(around, 3)])
+
+
+def beside_nearest(images: Tensor, pictures: Data) -> Image.Image:
+    """Each image beside the training images that are closest to it in raw pixels: is it a copy?"""
+    train = pictures.shown.images()
+    found = train[nearest(images, train, min(NEIGHBOURS, len(train))).flatten()].unflatten(
+        0, (len(images), -1)
+    )
+    blocks = [
+        part
+        for some, closest in zip(images.split(GRID_ROWS), found.split(GRID_ROWS), strict=True)
+        for part in (_enlarged(some, 1), _enlarged(closest.flatten(0, 1), closest.shape[1]), "  ")
+    ]
+    return joined(["generated, and the training images nearest to it", joined(blocks[:-1])], down=True)
+
+
+def progress(run: Path) -> list[Image.Image]:
+    """The sample grids that a run has left, in their order, with the step on each.
+
+    Raises:
+        UserError: if there are none.
+    """
+    frames = []
+    for path in sorted((run / "samples").glob("step-*.png")):
+        with Image.open(path) as picture:
+            step = int(path.stem.removeprefix("step-"))
+            frames.append(joined([f"step {step:,}", picture], down=True))
+    if not frames:
+        raise UserError(f"run={run} has no pictures in samples/; it was run with sample_every=0")
+    return frames
+
+
+def _table(network: Generator, latents: Tensor, embeddings: Tensor) -> Tensor:
+    """An image of each latent ``(A, Z)`` with each embedding ``(B, E)``, ``(A, B, C, H, W)``."""
+    pairs = (len(latents), len(embeddings))
+    left, right = latents[:, None].expand(*pairs, -1), embeddings.expand(*pairs, -1)
+    images = render(network, torch.cat([left, right], 2).flatten(0, 1))
+    return images.view(*pairs, *images.shape[1:])
+
+
+def _enlarged(images: Tensor, columns: int) -> Image.Image:
+    """A grid of uint8 ``(N, C, H, W)``, small images larger."""
+    return to_picture(grid(images, columns), max(1, LEAST_SIDE // max(images.shape[2:])))

@@ -1,0 +1,67 @@
+"""What all plots share: figures without a screen, and looks that survive printing and colour blindness."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's colours, which differ in brightness too.
+COLOURS = {
+    "black": "#000000",
+    "orange": "#E69F00",
+    "sky": "#56B4E9",
+    "green": "#009E73",
+    "red": "#D55E00",
+    "blue": "#0072B2",
+    "purple": "#CC79A7",
+}
+GREY = "#808080"
+STYLES = ("-", "--", "-.", ":")
+
+
+def looks() -> Iterator[tuple[str, str]]:
+    """A colour and a line style for each line of a plot, beginning anew where there are more."""
+    return zip(itertools.cycle(COLOURS.values()), itertools.cycle(STYLES))
+
+
+def figure(
+    width: float,
+    height: float,
+    panels: int,
+    columns: int | None = None,
+    widths: Sequence[float] | None = None,
+    dpi: int = 100,
+) -> tuple["Figure", list["Axes"]]:
+    """A figure of so many inches with panels, row by row.
+
+    Args:
+        width: in inches.
+        height: the same.
+        panels: how many.
+        columns: how many stand side by side; all if left out.
+        widths: of the columns, relative to each other.
+        dpi: pixels to an inch.
+    """
+    # Without pyplot, which would look for a screen and keep every figure.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - takes a second
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    whole = Figure(figsize=(width, height), dpi=dpi, layout="constrained")
+    FigureCanvasAgg(whole)
+    columns = columns or panels
+    grid = whole.subplots(-(-panels // columns), columns, squeeze=False, width_ratios=widths).flatten()
+    for unused in grid[panels:]:
+        unused.axis("off")
+    return whole, list(grid[:panels])
+
+
+def logarithmic(axis: "Axes") -> None:
+    """Give an axis a logarithmic scale with plain numbers: 60, where matplotlib has 6 x 10^1."""
+    from matplotlib.ticker import LogFormatter  # noqa: PLC0415
+
+    axis.set_yscale("log")
+    axis.yaxis.set_major_formatter(LogFormatter())
+    axis.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
