@@ -88,15 +88,16 @@ def newest(directory: Path) -> dict[str, Any] | None:
     Raises:
         UserError: if there are checkpoints and none is sound; training would silently begin anew.
     """
-    candidates = _newest_first(directory)
-    for path in candidates:
+    reasons = []
+    for path in _newest_first(directory):
         try:
             return load(path)
         except UserError as error:
             log.warning("%s; trying the one before", error)
-    if candidates:
+            reasons.append(str(error))
+    if reasons:
         raise UserError(
-            f"none of the {len(candidates)} checkpoints in {directory} is sound; "
+            f"none of the {len(reasons)} checkpoints in {directory} can be used ({reasons[0]}); "
             "delete the directory to begin anew"
         )
     return None

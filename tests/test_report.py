@@ -9,6 +9,7 @@ from PIL import Image
 from dcgan import reporting
 from dcgan.config import Config, flatten
 from dcgan.errors import UserError
+from dcgan.reporting import pictures, sweeps
 
 
 def run(tmp_path, values, seed, **settings):
@@ -23,11 +24,11 @@ def run(tmp_path, values, seed, **settings):
         }
         for step, value in enumerate(values, 1)
     ]
-    return reporting.Run(tmp_path / f"{seed}", flat, "data", len(values), len(values), records, 1000)
+    return sweeps.Run(tmp_path / f"{seed}", flat, "data", len(values), len(values), records, 1000)
 
 
 def sweep(tmp_path, runs):
-    return reporting.Sweep(tmp_path, reporting._grouped(runs), [])
+    return reporting.Sweep(tmp_path, sweeps.grouped(runs), [])
 
 
 def test_runs_are_grouped_by_what_was_set_and_the_default_comes_first(tmp_path):
@@ -36,7 +37,7 @@ def test_runs_are_grouped_by_what_was_set_and_the_default_comes_first(tmp_path):
         for kind in ("builtin", "scratch")
         for seed in (1, 0)
     ]
-    groups = reporting._grouped(runs)
+    groups = sweeps.grouped(runs)
     assert list(groups) == ["model.upsample=scratch", "model.upsample=builtin"]
     assert [r.seed for r in groups["model.upsample=scratch"]] == [0, 1]
 
@@ -46,31 +47,40 @@ def test_one_change_at_a_time_is_named_by_the_change_and_a_grid_by_all(tmp_path)
         run(tmp_path, [1.0], 0, **change)
         for change in ({}, {"steps": 5}, {"batch_size": 7, "optim.ema_decay": 0})
     ]
-    assert list(reporting._grouped(one)) == ["the others' base", "steps=5", "batch_size=7, optim.ema_decay=0"]
+    assert list(sweeps.grouped(one)) == ["the others' base", "steps=5", "batch_size=7, optim.ema_decay=0"]
     grid = [run(tmp_path, [1.0], 0, steps=s, batch_size=b) for s in (3000, 5) for b in (32, 7)]
-    assert list(reporting._grouped(grid)) == [
+    assert list(sweeps.grouped(grid)) == [
         "batch_size=32, steps=3000",
         "batch_size=7, steps=3000",
         "batch_size=32, steps=5",
         "batch_size=7, steps=5",
     ]
-    assert list(reporting._grouped(one[:1])) == ["all alike"]
+    assert list(sweeps.grouped(one[:1])) == ["all alike"]
 
 
 def test_a_difference_is_claimed_only_if_it_is_larger_than_the_seeds_own(tmp_path):
     # Paired differences 1.0, 1.1, 0.9: mean 1, deviation 0.1, so 1 -+ 4.303 * 0.1 / sqrt(3) = 0.752 to 1.248.
     base = [run(tmp_path, [v], seed) for seed, v in enumerate([2.0, 5.0, 9.0])]
     worse = [run(tmp_path, [v], seed, width=64) for seed, v in enumerate([3.0, 6.1, 9.9])]
-    (sentence,) = reporting.sentences(sweep(tmp_path, base + worse), "frechet_classifier_distance")
-    assert "width=64 has a higher frechet classifier distance than width=null" in sentence
-    assert "+1, 95% interval +0.752 to +1.25, 3 seeds" in sentence
+    name = "frechet_classifier_distance"
+    (difference,) = reporting.compare(sweep(tmp_path, base + worse), name)
+    assert difference.is_claimed
+    assert str(difference) == (
+        "width=64 has a higher frechet classifier distance than width=null "
+        "(+1, 95% interval +0.752 to +1.25, 3 seeds)."
+    )
+    lines = reporting.verdict(sweep(tmp_path, base + worse), [name])
+    assert lines[0] == f"- {difference}"
+    assert "| width=64 | **+1** (+0.75 to +1.2) |" in lines
     # Differences 1, -1, 0.5: the interval has zero in it.
     noise = [run(tmp_path, [v], seed, width=64) for seed, v in enumerate([3.0, 4.0, 9.5])]
-    (sentence,) = reporting.sentences(sweep(tmp_path, base + noise), "frechet_classifier_distance")
-    assert "do not differ in frechet classifier distance by more than the seeds do" in sentence
+    lines = reporting.verdict(sweep(tmp_path, base + noise), [name])
+    assert lines[0] == "- width=64 and width=null differ in nothing by more than the seeds do."
+    assert not any("**" in line for line in lines)
     # Seeds that only one of them has do not count.
-    (sentence,) = reporting.sentences(sweep(tmp_path, base + worse[:1]), "frechet_classifier_distance")
-    assert "1 common seed says nothing" in sentence
+    lines = reporting.verdict(sweep(tmp_path, base + worse[:1]), [name])
+    assert lines[0] == "- width=64 and width=null have too few seeds in common to say anything."
+    assert "| width=64 | - |" in lines
 
 
 def test_the_table_has_mean_deviation_and_floor(tmp_path):
@@ -92,7 +102,7 @@ def test_the_table_has_mean_deviation_and_floor(tmp_path):
 
 def test_curves_show_every_setting_and_the_floor(tmp_path):
     runs = [run(tmp_path, [3.0, 2.0], seed, width=width) for seed in (0, 1) for width in (32, 64)]
-    axis = reporting.draw_curves(sweep(tmp_path, runs), ["frechet_classifier_distance"]).axes[0]
+    axis = pictures.draw_curves(sweep(tmp_path, runs), ["frechet_classifier_distance"]).axes[0]
     assert [text.get_text() for text in axis.get_legend().get_texts()] == [
         "width=32",
         "width=64",
@@ -103,7 +113,7 @@ def test_curves_show_every_setting_and_the_floor(tmp_path):
 
 def test_a_run_without_evaluation_does_not_hide_the_curve_of_its_group(tmp_path):
     runs = [run(tmp_path, [3.0, 2.0], 0), run(tmp_path, [], 1)]
-    axis = reporting.draw_curves(sweep(tmp_path, runs), ["frechet_classifier_distance"]).axes[0]
+    axis = pictures.draw_curves(sweep(tmp_path, runs), ["frechet_classifier_distance"]).axes[0]
     assert axis.lines[0].get_xydata().tolist() == [[1, 3], [2, 2]]
 
 
@@ -117,8 +127,9 @@ def test_a_real_sweep_is_reported_whatever_is_missing(command, tmp_path):
     text = (path / "report.md").read_text()
     assert "| model.upsample=scratch | 2 |" in text
     assert "model.upsample=resize" in text
-    assert text.count("2 seeds)") == 6
-    for name in ("samples", "curves"):
+    assert "| against model.upsample=scratch |" in text
+    assert "differ in nothing by more" in text or "has a " in text
+    for name in ("samples", "curves", "spectrum"):
         with Image.open(path / f"{name}.png") as picture:
             assert len(picture.convert("L").getcolors()) > 20
 
@@ -130,10 +141,15 @@ def test_a_real_sweep_is_reported_whatever_is_missing(command, tmp_path):
     for file in (path / names[3] / "checkpoints").glob("step-*.pt"):
         state = torch.load(file, weights_only=True)
         torch.save({**state, "data_fingerprint": "other"}, file)
+    shutil.copytree(path / names[1], path / "newer")  # of another version
+    for file in (path / "newer" / "checkpoints").glob("step-*.pt"):
+        torch.save({**torch.load(file, weights_only=True), "format_version": 99}, file)
     done = command("report.py", "sweep=outputs/sweeps/small")
     assert done.returncode == 0, done.stderr
     text = (path / "report.md").read_text()
     assert f"{names[0]} has no checkpoint yet" in text
+    assert "small/newer/checkpoints can be used (" in text
+    assert "has checkpoint format 99, this program reads 1" in text
     assert f"{names[2]} is left out: it is at step 8 of 12" in text
     assert f"{names[3]} is left out: it was trained on other pictures" in text
 
@@ -146,3 +162,18 @@ def test_no_sweep_is_a_sentence(tmp_path):
     (tmp_path / "half").mkdir()
     with pytest.raises(UserError, match="half has no checkpoint yet"):
         reporting.read(tmp_path)
+
+
+def test_the_spectrum_needs_the_real_pictures_and_says_so_where_they_are_gone(command, tmp_path):
+    one = ["experiment=smoke", "data=folder", "data.root=in", "data.image_size=8", "data.channels=1"]
+    (tmp_path / "in").mkdir()
+    for number in range(20):
+        Image.new("L", (8, 8), 12 * number).save(tmp_path / "in" / f"{number}.png")
+    done = command("train", "-m", *one, "seed=0", "sweep=folder")
+    assert done.returncode == 0, done.stderr
+    shutil.rmtree(tmp_path / "in")
+    done = command("report.py", "sweep=outputs/sweeps/folder")
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "outputs" / "sweeps" / "folder" / "report.md").read_text()
+    assert "- there is no spectrum: " in text
+    assert "![samples](samples.png)" in text

@@ -1,0 +1,155 @@
+"""The runs of a sweep -> what differs by more than the seeds do: a table, sentences, and pictures.
+
+``sweeps`` (reads the directories) -> ``pictures``; here they become ``report.md``.
+"""
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dcgan.reporting.pictures import draw_curves, draw_grids, draw_spectrum
+from dcgan.reporting.sweeps import Sweep, read
+
+__all__ = ["Sweep", "compare", "read", "table", "verdict", "write"]
+
+CONFIDENCE = 0.95
+TOLD = (  # measures about which sentences are written; the first three become curves
+    *("frechet_classifier_distance", "sliced_wasserstein_distance", "class_agreement", "coverage"),
+    *("diversity", "checkerboard"),
+)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Of one measure between two settings: its mean over the seeds, and the interval that it lies in."""
+
+    setting: str
+    base: str
+    name: str
+    mean: float
+    low: float
+    high: float
+    seeds: int  # that both have
+
+    @property
+    def is_claimed(self) -> bool:
+        """Whether it is larger than what the seeds do; not where nothing is known."""
+        return self.low > 0 or self.high < 0
+
+    @property
+    def cell(self) -> str:
+        """For a table."""
+        if self.seeds < 2:
+            return "-"
+        bold = "**" * self.is_claimed
+        return f"{bold}{self.mean:+.2g}{bold} ({self.low:+.2g} to {self.high:+.2g})"
+
+    def __str__(self) -> str:
+        about = f"{self.mean:+.3g}, {CONFIDENCE:.0%} interval {self.low:+.3g} to {self.high:+.3g}, {self.seeds} seeds"
+        way = "higher" if self.mean > 0 else "lower"
+        return f"{self.setting} has a {way} {self.name.replace('_', ' ')} than {self.base} ({about})."
+
+
+def write(sweep: Sweep) -> str:
+    """Write ``report.md`` and its pictures into the sweep's directory; returns the text."""
+    measures = sweep.measures
+    lines = [f"# {sweep.path.name}", "", table(sweep), ""]
+    lines += [f"- {remark}" for remark in sweep.remarks] + [""] * bool(sweep.remarks)
+    told = [name for name in TOLD if name in measures]
+    if len(sweep.groups) > 1 and told:
+        lines += verdict(sweep, told)
+    pictures = {
+        "samples": draw_grids(sweep),
+        "curves": draw_curves(sweep, told[:3]) if told else None,
+        "spectrum": draw_spectrum(sweep),
+    }
+    for name, figure in pictures.items():
+        if isinstance(figure, str):
+            lines += [f"- {figure}", ""]
+        elif figure is not None:
+            figure.savefig(sweep.path / f"{name}.png")
+            lines += [f"![{name}]({name}.png)", ""]
+    text = "\n".join(lines)
+    (sweep.path / "report.md").write_text(text)
+    return text
+
+
+def table(sweep: Sweep) -> str:
+    """Markdown: a row for each setting, mean and deviation over its seeds; the last row is the floor."""
+    measures = sweep.measures
+    columns = [
+        "seeds",
+        *(name.replace("_", " ") for name in measures),
+        "training, s",
+        "images/s",
+        "generator, M",
+        "memory, GB",
+    ]
+    lines = ["| | " + " | ".join(columns) + " |", "| --- |" + " ---: |" * len(columns)]
+    for label, runs in sweep.groups.items():
+        cells = [str(len(runs))]
+        cells += [_spread([run.last(f"evaluation/{name}") for run in runs]) for name in measures]
+        cells += [_spread([run.seconds for run in runs]), _spread([run.speed for run in runs])]
+        cells.append(f"{runs[0].parameters / 1e6:.2f}")
+        cells.append(_spread([run.last("memory/peak_gb") for run in runs]))
+        lines.append(f"| {label} | " + " | ".join(cells) + " |")
+    floors = [_spread([run.last(f"evaluation_floor/{name}") for run in sweep.runs[:1]]) for name in measures]
+    lines.append("| *real pictures* | | " + " | ".join(floors) + " | | | | |")
+    return "\n".join(lines)
+
+
+def compare(sweep: Sweep, name: str) -> list[Difference]:
+    """How each setting differs from the first in one measure, paired over the seeds that both have."""
+    from scipy import stats  # noqa: PLC0415 - takes a second
+
+    (first, base), *others = sweep.groups.items()
+    found = []
+    for label, runs in others:
+        pairs = [
+            (run.last(f"evaluation/{name}"), partner.last(f"evaluation/{name}"))
+            for run in runs
+            for partner in base
+            if run.seed == partner.seed
+        ]
+        known = [(new, old) for new, old in pairs if new is not None and old is not None]
+        if len(known) < 2:
+            found.append(Difference(label, first, name, math.nan, math.nan, math.nan, len(known)))
+            continue
+        new, old = np.array(known).T
+        interval = stats.ttest_rel(new, old).confidence_interval(CONFIDENCE)
+        mean = float(new.mean() - old.mean())
+        found.append(
+            Difference(label, first, name, mean, float(interval.low), float(interval.high), len(known))
+        )
+    return found
+
+
+def verdict(sweep: Sweep, names: Sequence[str]) -> list[str]:
+    """What differs by more than the seeds do, a sentence each, then all intervals as a Markdown table."""
+    columns = [compare(sweep, name) for name in names]
+    (first, _), *others = sweep.groups.items()
+    lines = []
+    rows = [f"| against {first} | " + " | ".join(name.replace("_", " ") for name in names) + " |"]
+    rows.append("| --- |" + " ---: |" * len(names))
+    for (label, _), found in zip(others, zip(*columns, strict=True), strict=True):
+        claims = [difference for difference in found if difference.is_claimed]
+        lines += [f"- {claim}" for claim in claims]
+        if all(difference.seeds < 2 for difference in found):
+            lines.append(f"- {label} and {first} have too few seeds in common to say anything.")
+        elif not claims:
+            lines.append(f"- {label} and {first} differ in nothing by more than the seeds do.")
+        rows.append(f"| {label} | " + " | ".join(difference.cell for difference in found) + " |")
+    about = f"Mean difference and {CONFIDENCE:.0%} interval, paired by seed; bold where zero is not in it. Each interval "
+    return [*lines, "", *rows, "", about + "stands for itself: of twenty, one is expected to be wrong.", ""]
+
+
+def _spread(values: Sequence[float | None]) -> str:
+    """Mean and standard deviation of what is known."""
+    known = [value for value in values if value is not None]
+    if not known:
+        return "-"
+    mean = f"{statistics.mean(known):.3g}"
+    return f"{mean} ± {statistics.stdev(known):.2g}" if len(known) > 1 else mean

@@ -1,0 +1,166 @@
+"""The directories of a sweep -> its runs, in groups that differ in nothing but the seed."""
+
+import json
+import statistics
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dcgan import checkpoint
+from dcgan.config import INCIDENTAL, Config, flatten
+from dcgan.errors import UserError
+
+
+@dataclass
+class Run:
+    """One run of a sweep, as it left its directory."""
+
+    path: Path
+    settings: dict[str, Any]  # flat, without what does not change the result
+    data: str  # fingerprint of the pictures
+    step: int
+    steps: int
+    records: list[dict[str, float]]  # the lines of metrics.jsonl
+    parameters: int  # of the generator
+
+    @property
+    def seed(self) -> int:
+        """The run's seed."""
+        return int(self.settings["seed"])
+
+    def curve(self, name: str) -> dict[int, float]:
+        """Step: value."""
+        return {int(record["step"]): record[name] for record in self.records if name in record}
+
+    def last(self, name: str) -> float | None:
+        """The newest value."""
+        return next((record[name] for record in reversed(self.records) if name in record), None)
+
+    @property
+    def speed(self) -> float | None:
+        """Images per second over all training steps, without evaluations."""
+        speeds = self.curve("speed/images_per_second")
+        return statistics.harmonic_mean(speeds.values()) if speeds else None
+
+    @property
+    def seconds(self) -> float | None:
+        """Time spent in training steps."""
+        return self.step * int(self.settings["batch_size"]) / self.speed if self.speed else None
+
+
+@dataclass
+class Sweep:
+    """The runs that can be compared, and what could not be read."""
+
+    path: Path
+    groups: dict[str, list[Run]]  # by what was set differently, but for the seed
+    remarks: list[str]
+
+    @property
+    def measures(self) -> list[str]:
+        """Names of the measures that any run has."""
+        names: dict[str, None] = {}
+        for run in self.runs:
+            for record in run.records:
+                names |= {key.split("/", 1)[1]: None for key in record if key.startswith("evaluation/")}
+        return list(names)
+
+    @property
+    def runs(self) -> list[Run]:
+        """All of them."""
+        return [run for runs in self.groups.values() for run in runs]
+
+
+def read(path: Path) -> Sweep:
+    """The runs in a directory.
+
+    Raises:
+        UserError: if there is none.
+    """
+    if not path.is_dir():
+        raise UserError(
+            f"sweep={path} is no directory; python -m dcgan.train -m ... sweep=NAME makes outputs/sweeps/NAME"
+        )
+    runs, remarks = [], []
+    for directory in sorted(entry for entry in path.iterdir() if entry.is_dir()):
+        found = _read_run(directory)
+        if isinstance(found, Run):
+            runs.append(found)
+        else:
+            remarks.append(found)
+    if not runs:
+        raise UserError(
+            f"sweep={path} holds no run that has a checkpoint; {'; '.join(remarks) or 'it is empty'}"
+        )
+    of_data = statistics.mode(run.data for run in runs)
+    for run in runs:
+        if run.data != of_data:
+            remarks.append(f"{run.path.name} is left out: it was trained on other pictures than most")
+        elif run.step < run.steps:
+            remarks.append(
+                f"{run.path.name} is left out: it is at step {run.step} of {run.steps}, the same command finishes it"
+            )
+        elif run.last("speed/images_per_second") is not None and not _evaluated(run):
+            remarks.append(f"{run.path.name} has no evaluation; it was run with evaluate_every=0")
+    kept = [run for run in runs if run.data == of_data and run.step >= run.steps]
+    if not kept:
+        raise UserError(f"sweep={path} holds no finished run; {'; '.join(remarks)}")
+    return Sweep(path, grouped(kept), remarks)
+
+
+def _read_run(directory: Path) -> "Run | str":
+    """A run, or a sentence about why there is none."""
+    try:
+        state = checkpoint.newest(directory / "checkpoints")
+    except UserError as error:
+        return str(error)
+    if state is None:
+        return f"{directory.name} has no checkpoint yet; the same command goes on with it"
+    settings = {key: value for key, value in flatten(state["config"]).items() if key not in INCIDENTAL}
+    metrics = directory / "metrics.jsonl"
+    records = []
+    for line in metrics.read_text().splitlines() if metrics.exists() else []:
+        try:
+            records.append(json.loads(line))
+        except ValueError:
+            continue  # cut short by a kill; the run drops it when it goes on
+    parameters = sum(
+        tensor.numel()
+        for name, tensor in state["generator"].items()
+        if not name.endswith(("mean", "var", "tracked"))
+    )
+    return Run(
+        directory, settings, state["data_fingerprint"], state["step"], settings["steps"], records, parameters
+    )
+
+
+def _evaluated(run: Run) -> bool:
+    return any(key.startswith("evaluation/") for record in run.records for key in record)
+
+
+def grouped(runs: list[Run]) -> dict[str, list[Run]]:
+    """By the settings in which the runs differ, but for the seed; the group nearest to the defaults first.
+
+    Where each group but the first has settings of its own, only these are named; in a grid, all that differ.
+    """
+    keys = sorted({key for run in runs for key in run.settings} - {"seed"})
+    differing = [key for key in keys if len({_plain(run.settings.get(key)) for run in runs}) > 1]
+    groups: dict[tuple[str, ...], list[Run]] = {}
+    for run in runs:
+        groups.setdefault(tuple(_plain(run.settings.get(key)) for key in differing), []).append(run)
+    defaults = flatten(Config().to_plain())
+    usual = tuple(_plain(defaults.get(key)) for key in differing)
+    order = sorted(groups, key=lambda group: sum(a != b for a, b in zip(group, usual, strict=True)))
+
+    def label(group: tuple[str, ...]) -> str:
+        pairs = zip(differing, group, order[0], strict=True)
+        own = [f"{key}={value}" for key, value, first in pairs if grid or value != first]
+        return ", ".join(own) or ("the others' base" if differing else "all alike")
+
+    changed = [sum(a != b for a, b in zip(group, order[0], strict=True)) for group in order[1:]]
+    grid = len(differing) == 1 or sum(changed) > len(differing)
+    return {label(group): sorted(groups[group], key=lambda run: run.seed) for group in order}
+
+
+def _plain(value: Any) -> str:
+    return json.dumps(value).replace('"', "").replace(" ", "")
