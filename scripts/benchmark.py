@@ -1,6 +1,7 @@
 """Measurements of this machine, as tables.
 
     python scripts/benchmark.py layer [sizes=64,32,28] [algorithms=auto,gemm] [seconds=2] [device=cpu] [out=FILE.md]
+    python scripts/benchmark.py step [seconds=20] [out=FILE.md] [any setting of dcgan.train]
     python scripts/benchmark.py data [root=DIR] [count=4000] [image_size=64] [seconds=4] [out=FILE.md]
 
 layer       every transposed convolution of a DCGAN, batch 64: forward, and forward with backward, for
@@ -8,8 +9,12 @@ layer       every transposed convolution of a DCGAN, batch 64: forward, and forw
             faster of PyTorch's two; below 1 is quicker
 sizes       whose: 64 is the generator of pytorch/examples, any other that of this project
 algorithms  which of ours; all if left out
-seconds     how long to repeat each layer's forward pass, and again both passes; of data: to read batches each way
+seconds     how long to repeat each layer's forward pass, and again both passes; of step: all steps; of data: to
+            read batches each way
 device      cpu or cuda
+
+step        whole training steps with each way to upsample, taking turns in one process. Ratios are to the built-in
+            layer; below 1 is quicker. The settings say of what run, such as data.image_size=64 batch_size=64
 
 data        pictures a second: decoding and resizing by Pillow on one core beside preparing, and batches of
             PyTorch's DataLoader over ImageFolder beside those from the store, taking turns in one process;
@@ -18,15 +23,16 @@ root        a directory of pictures; JPEGs of CelebA's size are drawn if left ou
 count       how many of them
 image_size  pixels, of a square
 
-out         a file for the tables, too
+out         a file for the tables, too; kept if it is there, unless overwrite=true
 """
 
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from dcgan import cli
+from dcgan.config import Config
 from dcgan.errors import UserError
 
 
@@ -39,6 +45,16 @@ class LayerOptions:
     seconds: float = 2.0
     device: str = "cpu"
     out: str | None = None
+    overwrite: bool = False
+
+
+@dataclass
+class StepOptions:
+    """The command line after the word ``step``, without the settings of a run."""
+
+    seconds: float = 20.0
+    out: str | None = None
+    overwrite: bool = False
 
 
 @dataclass
@@ -50,6 +66,7 @@ class DataOptions:
     image_size: int = 64
     seconds: float = 4.0
     out: str | None = None
+    overwrite: bool = False
 
 
 def main() -> None:
@@ -59,10 +76,22 @@ def main() -> None:
         what, arguments = "layer", ["--help"]
     if what == "layer":
         benchmark_layer(cli.parse(LayerOptions, arguments, __doc__))
+    elif what == "step":
+        own = {setting.name for setting in fields(StepOptions)}
+        mine = [argument for argument in arguments if argument.partition("=")[0] in own]
+        rest = [argument for argument in arguments if argument not in mine]
+        benchmark_step(cli.parse(StepOptions, mine, __doc__), cli.compose(rest, __doc__))
     elif what == "data":
         benchmark_data(cli.parse(DataOptions, arguments, __doc__))
     else:
-        raise UserError(f"{what!r} is not a benchmark; choose layer or data")
+        raise UserError(f"{what!r} is not a benchmark; choose layer, step or data")
+
+
+def written(options: LayerOptions | StepOptions | DataOptions, *parts: str) -> None:
+    """Keep what was printed, if a file was named."""
+    if options.out is not None:
+        Path(options.out).parent.mkdir(parents=True, exist_ok=True)
+        Path(options.out).write_text("\n\n".join(parts) + "\n")
 
 
 def benchmark_layer(options: LayerOptions) -> None:
@@ -72,6 +101,7 @@ def benchmark_layer(options: LayerOptions) -> None:
     from dcgan.benchmark import layer, turns
     from dcgan.sampling import parse_numbers
 
+    cli.output(options.out, Path(), options.overwrite)
     algorithms = options.algorithms.split(",") if options.algorithms else layer.known_algorithms()
     unknown = set(algorithms) - set(layer.known_algorithms())
     if unknown:
@@ -98,8 +128,22 @@ def benchmark_layer(options: LayerOptions) -> None:
         print("\n".join(lines if not rows else lines[2:]), flush=True)
         rows += measured
     print("", layer.summary(rows), sep="\n")
-    if options.out:
-        Path(options.out).write_text(f"{head}\n\n{layer.summary(rows)}\n\n{layer.table(rows)}\n")
+    written(options, head, layer.summary(rows), layer.table(rows))
+
+
+def benchmark_step(options: StepOptions, config: Config) -> None:
+    """Measure, print."""
+    from dcgan.benchmark import step, turns
+    from dcgan.device import choose_device
+
+    cli.output(options.out, Path(), options.overwrite)
+    device = choose_device(config.device)
+    height, width = config.data.image_size
+    head = f"{turns.machine(device)}; batches of {config.batch_size}, {height} x {width} x {config.data.channels}"
+    print(head)
+    rows = step.table(step.measure(config, device, options.seconds))
+    print(rows)
+    written(options, head, rows)
 
 
 def benchmark_data(options: DataOptions) -> None:
@@ -109,6 +153,7 @@ def benchmark_data(options: DataOptions) -> None:
     from dcgan.benchmark import data, turns
     from dcgan.data.pictures import SUFFIXES
 
+    cli.output(options.out, Path(), options.overwrite)
     if options.count < 8 * data.BATCH:
         raise UserError(f"count={options.count} must be at least {8 * data.BATCH}, eight batches")
     with tempfile.TemporaryDirectory() as directory:
@@ -125,8 +170,7 @@ def benchmark_data(options: DataOptions) -> None:
             rows.append(data.measure(pictures[:count], options.image_size, options.seconds))
             lines = data.table(rows).splitlines()
             print("\n".join(lines if len(rows) == 1 else lines[-1:]), flush=True)
-    if options.out:
-        Path(options.out).write_text(f"{head}\n\n{data.table(rows)}\n")
+    written(options, head, data.table(rows))
 
 
 if __name__ == "__main__":

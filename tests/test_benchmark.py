@@ -66,7 +66,7 @@ def test_the_script_prints_a_row_for_every_candidate(command, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["speed"], "'speed' is not a benchmark; choose layer or data"),
+        (["speed"], "'speed' is not a benchmark; choose layer, step or data"),
         (
             ["layer", "algorithms=auto,fast"],
             "algorithms=auto,fast: 'fast' is unknown; choose from auto, gemm",
@@ -80,6 +80,20 @@ def test_a_wrong_argument_gets_a_sentence(command, arguments, message):
     assert done.returncode == 1
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_step_benchmark_measures_every_way_of_the_run_that_was_described(command, tmp_path):
+    run = ["experiment=smoke", "data.image_size=9", "batch_size=4", "model.conditional=false"]
+    done = command("benchmark.py", "step", "seconds=0", "out=sub/table.md", *run)
+    assert done.returncode == 0, done.stderr
+    assert "batches of 4, 9 x 9 x 1" in done.stdout
+    text = (tmp_path / "sub" / "table.md").read_text()
+    ways = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| ")]
+    assert ways == ["upsample", "---", "scratch", "builtin", "resize", "pixel_shuffle"]
+    assert "| 1.00 |" in next(line for line in text.splitlines() if line.startswith("| builtin"))
+    assert "out=sub/table.md exists" in command("benchmark.py", "step", "out=sub/table.md").stderr
+    wrong = command("benchmark.py", "step", "model.widht=3")
+    assert "there is no setting model.widht; did you mean model.width?" in wrong.stderr
 
 
 def test_the_data_benchmark_prints_a_row_for_each_count(command, tmp_path):

@@ -1,0 +1,75 @@
+"""How long a whole training step takes with each way to upsample."""
+
+import dataclasses
+import statistics
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+
+from dcgan import engine
+from dcgan.benchmark.turns import in_turns, peak_memory
+from dcgan.choices import Algorithm, Upsample
+from dcgan.config import Config
+
+CLASSES = 10  # of a conditional run
+REFERENCE = Upsample.builtin
+
+
+class Row(NamedTuple):
+    """What was measured of one way to upsample."""
+
+    upsample: Upsample
+    seconds: float  # of a step, median
+    ratio: float  # median ratio to the built-in layer, of the same turns
+    images: float  # per second
+    peak: int | None  # bytes beyond what was there before
+
+
+def measure(config: Config, device: torch.device, seconds: float) -> list[Row]:
+    """All ways, in turns, on images of noise.
+
+    Args:
+        config: a run's settings; ``model.upsample`` does not matter.
+        device: where.
+        seconds: how long to go on; at least 5 turns.
+    """
+    steps = {upsample: _steps(config, upsample, device) for upsample in Upsample}
+    times = in_turns({str(upsample): function for upsample, function in steps.items()}, device, seconds)
+    rows = []
+    for upsample, function in steps.items():
+        step = statistics.median(times[upsample]) / config.loss.penalty_every
+        pairs = zip(times[upsample], times[REFERENCE], strict=True)
+        ratio = statistics.median(mine / theirs for mine, theirs in pairs)
+        rows.append(Row(upsample, step, ratio, config.batch_size / step, peak_memory(function, device)))
+    return rows
+
+
+def table(rows: list[Row]) -> str:
+    """The rows as a Markdown table."""
+    lines = ["| upsample | ms a step | ratio | images/s | peak MB |", "| --- | ---: | ---: | ---: | ---: |"]
+    for row in rows:
+        peak = "" if row.peak is None else f"{row.peak / 1e6:.0f}"
+        lines.append(
+            f"| {row.upsample} | {row.seconds * 1e3:.1f} | {row.ratio:.2f} | {row.images:,.0f} | {peak} |"
+        )
+    return "\n".join(lines)
+
+
+def _steps(config: Config, upsample: Upsample, device: torch.device) -> Callable[[], None]:
+    """As many steps as there are between two penalties, so that each turn has one."""
+    algorithm = config.model.algorithm if upsample is Upsample.scratch else Algorithm.auto
+    config = dataclasses.replace(
+        config, model=dataclasses.replace(config.model, upsample=upsample, algorithm=algorithm)
+    )
+    classes = CLASSES if config.model.conditional else 0
+    state = engine.build(config, classes, device)
+    shape = (config.batch_size, config.data.channels, *config.data.image_size)
+    images = torch.rand(shape, device=device) * 2 - 1
+    labels = torch.arange(config.batch_size, device=device) % CLASSES if classes else None
+
+    def steps() -> None:
+        for _ in range(config.loss.penalty_every):
+            engine.train_step(state, config, images, labels)
+
+    return steps
