@@ -113,7 +113,7 @@ def main() -> None:
         raise UserError(f"frames={options.frames} must be at least 1")
     if options.format is Format.arithmetic and None in (options.seeds, options.minus, options.plus):
         raise UserError(
-            "format=arithmetic needs seeds=, minus= and plus=, such as seeds=4,14,24 minus=9,19,29 plus=7,17,27"
+            "format=arithmetic needs seeds=, minus= and plus=, such as classes=7 seeds=0-2 minus=3-5 plus=6-8"
         )
     run = Path(options.run)
     own, count = OWN[options.format]

@@ -1,0 +1,122 @@
+"""All measures of generated images that take seconds, beside the same of real ones."""
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from dcgan.data import Data
+from dcgan.errors import UserError
+from dcgan.evaluation import distances
+from dcgan.evaluation.classifier import accuracy, classifier_of
+from dcgan.evaluation.measures import HEADLINES, Measure
+from dcgan.evaluation.pixels import SlicedWasserstein, checkerboard
+from dcgan.images import diversity, to_float
+from dcgan.randomness import generator
+
+LEAST = 10  # images: the fifth neighbour and a covariance need some
+DIVERSITY_IMAGES = 512  # whose pairs are compared
+
+
+class Evaluator:
+    """Measures generated images against one set of pictures.
+
+    All pictures, held out or not, are shuffled: the first ``count`` are the reference, the next ``count`` give the
+    floor, and ``count`` generated images take the place of those, each asked for with the label of the real
+    one whose place it takes. So value and floor differ in nothing but who made the images.
+
+    Args:
+        found: the pictures.
+        count: images in each set; at most half of the pictures.
+        conditional: whether the generator is asked for classes.
+        device: where features are computed.
+        seed: of the shuffling.
+
+    Raises:
+        UserError: if there are fewer than 20 pictures, or a count of less than 10.
+    """
+
+    def __init__(
+        self, found: Data, count: int, conditional: bool, device: torch.device, seed: int = 0
+    ) -> None:
+        total = len(found.train) + len(found.held_out)
+        self.count = min(count, total // 2)
+        if self.count < LEAST:
+            raise UserError(
+                f"an evaluation takes at least {LEAST} of at least {2 * LEAST} pictures, here {count} of {total}; "
+                "find more pictures, or set evaluate_every=0"
+            )
+        chosen = torch.randperm(total, generator=generator(seed, "evaluation"))[: 2 * self.count].numpy()
+        self.found, (self._rows, labels) = found, _of_both(found, chosen)
+        self.labels: Tensor | None = labels[self.count :] if conditional else None
+        self.classifier = classifier_of(found, device) if len(found.train.classes) > 1 else None
+        self.accuracy = accuracy(self.classifier, found.held_out) if self.classifier is not None else None
+        reference = self.reference
+        if self.classifier is not None:
+            self._features, self._recognised = self.classifier.describe(reference)
+        self._patches = SlicedWasserstein(reference)
+        self._diversity = _diversity(reference, labels[: self.count] if conditional else None)
+        self._checkerboard = checkerboard(reference)
+        self._floors = self._values(self.real)
+
+    @property
+    def headline(self) -> str:
+        """Name of the measure by which runs are compared, of which less is better."""
+        return next(name for name in HEADLINES if name in self._floors)
+
+    @property
+    def reference(self) -> Tensor:
+        """The real images that others are compared with, uint8 ``(count, C, H, W)``; read anew each time."""
+        return torch.from_numpy(self.found.train.store[self._rows[: self.count]])
+
+    @property
+    def real(self) -> Tensor:
+        """The real images that give the floor, uint8 ``(count, C, H, W)``; read anew each time."""
+        return torch.from_numpy(self.found.train.store[self._rows[self.count :]])
+
+    def __call__(self, images: Tensor) -> dict[str, Measure]:
+        """All measures but the slow ones, by name.
+
+        Args:
+            images: uint8 ``(count, C, H, W)``, generated with `labels`.
+        """
+        return {name: Measure(v, self._floors[name]) for name, v in self._values(images).items()}
+
+    def _values(self, images: Tensor) -> dict[str, float]:
+        assert len(images) == self.count
+        values = {}
+        if self.classifier is not None:
+            features, recognised = self.classifier.describe(images)
+            density, coverage = distances.density_and_coverage(self._features, features)
+            shares = (self._counts(recognised) - self._counts(self._recognised)) / self.count
+            values = {
+                "frechet_classifier_distance": distances.frechet(self._features, features),
+                "kernel_classifier_distance": distances.kernel(self._features, features),
+                "density": density,
+                "coverage": coverage,
+                "class_histogram_distance": float(shares.abs().sum() / 2),
+            }
+            if self.labels is not None:
+                values["class_agreement"] = float((recognised == self.labels).float().mean())
+        return values | {
+            "sliced_wasserstein_distance": self._patches(images),
+            "diversity": _diversity(images, self.labels) / max(self._diversity, 1e-9),
+            "checkerboard": checkerboard(images) / max(self._checkerboard, 1e-9),
+        }
+
+    def _counts(self, recognised: Tensor) -> Tensor:
+        assert self.classifier is not None
+        return torch.bincount(recognised, minlength=self.classifier.head.out_features)
+
+
+def _of_both(found: Data, chosen: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], Tensor]:
+    """Rows and labels of positions that count through the training pictures and then the held-out ones."""
+    parts = (found.train, found.held_out)
+    rows = np.concatenate([part.rows for part in parts])[chosen]
+    labels = np.concatenate([part.labels for part in parts])[chosen]
+    return rows, torch.from_numpy(labels)
+
+
+def _diversity(images: Tensor, labels: Tensor | None) -> float:
+    some = None if labels is None else labels[:DIVERSITY_IMAGES]
+    return float(diversity(to_float(images[:DIVERSITY_IMAGES]), some))

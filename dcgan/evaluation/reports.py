@@ -1,0 +1,141 @@
+"""All that is said of a finished generator: the evaluator's measures, outsiders' and Inception's."""
+
+import logging
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from dcgan.data import Data, ImageSet
+from dcgan.evaluation import distances, inception, outsiders
+from dcgan.evaluation.evaluator import LEAST, Evaluator
+from dcgan.evaluation.measures import Measure
+from dcgan.randomness import generator
+
+log = logging.getLogger(__name__)
+
+MOST_REFERENCES = 50_000  # images that the nearest neighbour is sought in; Radford et al. 2015, table 3
+TIMES = 5  # as many generated images as real ones are sought in, too, if that is not more
+MOST_TAUGHT = 10_000  # images that the support vector machine learns from; its time is quadratic in them
+MOST_REFERENCE_PIXELS = 1_000_000_000  # of all of them: a gigabyte
+MOST_ASKED = 2_500  # images whose nearest training image is sought
+MOST_PIXELS = 10_000_000  # of all of them, and of those that it is asked about
+
+Sample = Callable[[Tensor | None, int], Tensor]  # labels (N,) or None, N -> generated uint8 (N, C, H, W)
+
+
+@dataclass
+class Report:
+    """All that is said of a generator."""
+
+    measures: dict[str, Measure]
+    notes: list[str]  # what could not be measured, and why
+    recognised: dict[str, int] | None  # how many images the classifier takes for each class
+    features: str | None  # hash of the classifier, which must be the same for distances to be compared
+    classifier_accuracy: float | None  # on held-out pictures
+
+
+def report(evaluator: Evaluator, sample: Sample, device: torch.device) -> Report:
+    """All measures of a generator, the slow ones included."""
+    found, classifier = evaluator.found, evaluator.classifier
+    images = sample(evaluator.labels, evaluator.count)
+    measures, about = evaluator(images), Report({}, [], None, None, None)
+    if classifier is None:
+        about.notes.append("no measures of features: the pictures have no classes to train a classifier on")
+    else:
+        recognised = torch.bincount(classifier.describe(images)[1], minlength=len(found.train.classes))
+        about.recognised = dict(zip(found.train.classes, recognised.tolist(), strict=True))
+        about.features, about.classifier_accuracy = classifier.digest, evaluator.accuracy
+    if len(found.held_out):
+        measures["novelty"] = _novelty(found, images)
+    if evaluator.labels is not None and len(found.held_out):
+        measures |= _outsiders(evaluator, images, sample)
+    else:
+        about.notes.append("no test by outsiders: it takes a conditional generator and held-out pictures")
+    missing = inception.missing()
+    if found.train.store.shape[1] != 3:
+        about.notes.append("no Inception distances: they are of RGB pictures")
+    elif missing is not None:
+        about.notes.append(missing)
+    else:
+        measures |= _inception_distances(evaluator, images, device)
+    about.measures = measures
+    return about
+
+
+def _inception_distances(evaluator: Evaluator, images: Tensor, device: torch.device) -> dict[str, Measure]:
+    """The distances that papers give."""
+    real, floor, fake = (
+        inception.features(of, device) for of in (evaluator.reference, evaluator.real, images)
+    )
+    return {
+        f"{name}_inception_distance": Measure(distance(real, fake), distance(real, floor))
+        for name, distance in (("frechet", distances.frechet), ("kernel", distances.kernel))
+    }
+
+
+def _novelty(found: Data, images: Tensor) -> Measure:
+    """Whether the images are copies of training images, or as far from them as held-out ones are."""
+    shown, queries = found.shown.images(_references(found.shown)), found.held_out.images(slice(MOST_ASKED))
+    generated, real = (
+        outsiders.distance_to_nearest(asked, shown) for asked in (images[:MOST_ASKED], queries)
+    )
+    return Measure(generated / max(real, 1e-9), 1.0)
+
+
+def _references(train: ImageSet) -> npt.NDArray[np.int64]:
+    """Positions of the training images that stand for all, in a random order."""
+    order = torch.randperm(len(train), generator=generator(0, "outsiders"))
+    return order[: _most_references(train)].numpy()
+
+
+def _most_references(train: ImageSet) -> int:
+    return min(MOST_REFERENCES, MOST_REFERENCE_PIXELS // int(train.store[0].size))
+
+
+def _outsiders(evaluator: Evaluator, images: Tensor, sample: Sample) -> dict[str, Measure]:
+    """What a support vector machine and the nearest neighbour say, beside what they say with real images."""
+    measures: dict[str, Measure] = {}
+    assert evaluator.labels is not None
+    train, held_out = evaluator.found.train, evaluator.found.held_out
+    references = _references(train)
+    queries, asked = held_out.images(), torch.from_numpy(held_out.labels)
+
+    most = max(MOST_PIXELS // queries[0].numel(), LEAST)
+    taught = references[: min(MOST_TAUGHT, most)]
+    labels = torch.from_numpy(train.labels[taught])
+    log.info("asking outsiders: a support vector machine and the nearest neighbours")
+    if len(labels.unique()) > 1:  # else there is nothing to tell apart
+        machine = outsiders.support_vector_machine(train.images(taught), labels)
+        agreements = (
+            outsiders.agreement(machine, shown[:most], wanted[:most])
+            for shown, wanted in ((images, evaluator.labels), (queries, asked))
+        )
+        measures["svm_agreement"] = Measure(*agreements)
+
+    labels = torch.from_numpy(train.labels[references])
+    real = outsiders.error(train.images(references), labels, queries, asked)
+    times = max(1, min(TIMES, _most_references(train) // len(labels)))
+    many = labels.repeat(times)
+    generated = sample(many, len(many))
+    draws = [outsiders.error(draw, labels, queries, asked) for draw in generated.split(len(labels))]
+    measures["nearest_neighbour_error"] = Measure(statistics.mean(draws), real)
+    if times > 1:
+        error = outsiders.error(generated, many, queries, asked)
+        measures["nearest_neighbour_error_of_many"] = Measure(error, real)
+    return measures
+
+
+def remarks(report: Report) -> str:
+    """What the table leaves out, a line each."""
+    lines = list(report.notes)
+    if report.recognised is not None:
+        lines.append("recognised: " + ", ".join(f"{n} {kind}" for kind, n in report.recognised.items()))
+        sure = report.classifier_accuracy
+        right = "" if sure is None else f"; it recognises {sure:.1%} of held-out pictures"
+        lines.append(f"features {report.features} of the classifier trained on these pictures{right}")
+    return "\n".join(lines)
