@@ -47,7 +47,7 @@ def test_one_change_at_a_time_is_named_by_the_change_and_a_grid_by_all(tmp_path)
         run(tmp_path, [1.0], 0, **change)
         for change in ({}, {"steps": 5}, {"batch_size": 7, "optim.ema_decay": 0})
     ]
-    assert list(sweeps.grouped(one)) == ["the others' base", "steps=5", "batch_size=7, optim.ema_decay=0"]
+    assert list(sweeps.grouped(one)) == ["base", "steps=5", "batch_size=7, optim.ema_decay=0"]
     grid = [run(tmp_path, [1.0], 0, steps=s, batch_size=b) for s in (3000, 5) for b in (32, 7)]
     assert list(sweeps.grouped(grid)) == [
         "batch_size=32, steps=3000",
@@ -58,6 +58,36 @@ def test_one_change_at_a_time_is_named_by_the_change_and_a_grid_by_all(tmp_path)
     assert list(sweeps.grouped(one[:1])) == ["all alike"]
 
 
+def test_others_are_compared_with_the_run_from_which_they_differ_least_be_it_the_default_or_not(tmp_path):
+    paper = {"optim.generator_lr": 2e-4, "optim.discriminator_lr": 2e-4, "model.latents": "uniform"}
+    rate = {"optim.generator_lr": 1e-3, "optim.discriminator_lr": 1e-3}  # the defaults
+    changes = [{}, rate, {"model.latents": "normal"}, {"optim.betas": [0.9, 0.999]}]
+    runs = [run(tmp_path, [1.0], 0, **{**paper, **change}) for change in changes]
+    assert list(sweeps.grouped(runs)) == [
+        "base",
+        "model.latents=normal",
+        "optim.betas=[0.9,0.999]",
+        "optim.discriminator_lr=0.001, optim.generator_lr=0.001",
+    ]
+
+
+def test_the_base_is_named_by_what_sets_it_apart_from_the_defaults(tmp_path):
+    plain = run(tmp_path, [1.0], 3)
+    assert reporting.base(sweep(tmp_path, [plain])) == "the defaults"
+    other = run(tmp_path, [1.0], 3, **{"loss.r1": 0.0, "model.latents": "uniform"})
+    assert (
+        reporting.base(sweep(tmp_path, [other])) == "the defaults but for model.latents=uniform, loss.r1=0.0"
+    )
+
+
+def test_large_numbers_are_written_out():
+    written = [
+        reporting._number(value, 2) for value in (130.4, 0.01234, 99.4, 1234567.0, -130.4, float("nan"))
+    ]
+    assert written == ["130", "0.012", "99", "1,234,567", "-130", "nan"]
+    assert reporting._number(130.4, 2, "+") == "+130"
+
+
 def test_a_difference_is_claimed_only_if_it_is_larger_than_the_seeds_own(tmp_path):
     # Paired differences 1.0, 1.1, 0.9: mean 1, deviation 0.1, so 1 -+ 4.303 * 0.1 / sqrt(3) = 0.752 to 1.248.
     base = [run(tmp_path, [v], seed) for seed, v in enumerate([2.0, 5.0, 9.0])]
@@ -65,12 +95,15 @@ def test_a_difference_is_claimed_only_if_it_is_larger_than_the_seeds_own(tmp_pat
     name = "frechet_classifier_distance"
     (difference,) = reporting.compare(sweep(tmp_path, base + worse), name)
     assert difference.is_claimed
-    assert str(difference) == (
-        "width=64 has a higher frechet classifier distance than width=null "
-        "(+1, 95% interval +0.752 to +1.25, 3 seeds)."
+    assert (difference.mean, difference.seeds) == (pytest.approx(1), 3)
+    assert (difference.low, difference.high) == (
+        pytest.approx(0.752, abs=1e-3),
+        pytest.approx(1.248, abs=1e-3),
     )
     lines = reporting.verdict(sweep(tmp_path, base + worse), [name])
-    assert lines[0] == f"- {difference}"
+    assert lines[0] == (
+        "- width=64 has a higher frechet classifier distance (+1) than width=null, and else no more than the seeds do."
+    )
     assert "| width=64 | **+1** (+0.75 to +1.2) |" in lines
     # Differences 1, -1, 0.5: the interval has zero in it.
     noise = [run(tmp_path, [v], seed, width=64) for seed, v in enumerate([3.0, 4.0, 9.5])]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dcgan.config import Config, flatten
 from dcgan.reporting.pictures import draw_curves, draw_grids, draw_spectrum
 from dcgan.reporting.sweeps import Sweep, read
 
@@ -45,18 +46,20 @@ class Difference:
         if self.seeds < 2:
             return "-"
         bold = "**" * self.is_claimed
-        return f"{bold}{self.mean:+.2g}{bold} ({self.low:+.2g} to {self.high:+.2g})"
+        mean, low, high = (_number(value, 2, "+") for value in (self.mean, self.low, self.high))
+        return f"{bold}{mean}{bold} ({low} to {high})"
 
-    def __str__(self) -> str:
-        about = f"{self.mean:+.3g}, {CONFIDENCE:.0%} interval {self.low:+.3g} to {self.high:+.3g}, {self.seeds} seeds"
+    @property
+    def words(self) -> str:
+        """For a sentence."""
         way = "higher" if self.mean > 0 else "lower"
-        return f"{self.setting} has a {way} {self.name.replace('_', ' ')} than {self.base} ({about})."
+        return f"a {way} {self.name.replace('_', ' ')} ({_number(self.mean, 3, '+')})"
 
 
 def write(sweep: Sweep) -> str:
     """Write ``report.md`` and its pictures into the sweep's directory; returns the text."""
     measures = sweep.measures
-    lines = [f"# {sweep.path.name}", "", table(sweep), ""]
+    lines = [f"# {sweep.path.name}", "", table(sweep), "", f"{next(iter(sweep.groups))}: {base(sweep)}.", ""]
     lines += [f"- {remark}" for remark in sweep.remarks] + [""] * bool(sweep.remarks)
     told = [name for name in TOLD if name in measures]
     if len(sweep.groups) > 1 and told:
@@ -101,6 +104,13 @@ def table(sweep: Sweep) -> str:
     return "\n".join(lines)
 
 
+def base(sweep: Sweep) -> str:
+    """What sets the first group apart from the defaults."""
+    own, usual = sweep.runs[0].settings, flatten(Config().to_plain())
+    changed = [f"{key}={value}" for key, value in own.items() if key != "seed" and value != usual.get(key)]
+    return f"the defaults but for {', '.join(changed)}" if changed else "the defaults"
+
+
 def compare(sweep: Sweep, name: str) -> list[Difference]:
     """How each setting differs from the first in one measure, paired over the seeds that both have."""
     from scipy import stats  # noqa: PLC0415 - takes a second
@@ -135,12 +145,15 @@ def verdict(sweep: Sweep, names: Sequence[str]) -> list[str]:
     rows = [f"| against {first} | " + " | ".join(name.replace("_", " ") for name in names) + " |"]
     rows.append("| --- |" + " ---: |" * len(names))
     for (label, _), found in zip(others, zip(*columns, strict=True), strict=True):
-        claims = [difference for difference in found if difference.is_claimed]
-        lines += [f"- {claim}" for claim in claims]
+        claims = [difference.words for difference in found if difference.is_claimed]
         if all(difference.seeds < 2 for difference in found):
             lines.append(f"- {label} and {first} have too few seeds in common to say anything.")
         elif not claims:
             lines.append(f"- {label} and {first} differ in nothing by more than the seeds do.")
+        else:
+            lines.append(
+                f"- {label} has {', '.join(claims)} than {first}, and else no more than the seeds do."
+            )
         rows.append(f"| {label} | " + " | ".join(difference.cell for difference in found) + " |")
     about = f"Mean difference and {CONFIDENCE:.0%} interval, paired by seed; bold where zero is not in it. Each interval "
     return [*lines, "", *rows, "", about + "stands for itself: of twenty, one is expected to be wrong.", ""]
@@ -151,5 +164,10 @@ def _spread(values: Sequence[float | None]) -> str:
     known = [value for value in values if value is not None]
     if not known:
         return "-"
-    mean = f"{statistics.mean(known):.3g}"
-    return f"{mean} ± {statistics.stdev(known):.2g}" if len(known) > 1 else mean
+    mean = _number(statistics.mean(known), 3)
+    return f"{mean} ± {_number(statistics.stdev(known), 2)}" if len(known) > 1 else mean
+
+
+def _number(value: float, digits: int, sign: str = "") -> str:
+    """With so many digits that count, and never as a power of ten where it is large."""
+    return f"{value:{sign},.0f}" if abs(value) >= 10**digits else f"{value:{sign}.{digits}g}"

@@ -139,9 +139,10 @@ def _evaluated(run: Run) -> bool:
 
 
 def grouped(runs: list[Run]) -> dict[str, list[Run]]:
-    """By the settings in which the runs differ, but for the seed; the group nearest to the defaults first.
+    """By the settings in which the runs differ, but for the seed; first the group that others are compared with.
 
-    Where each group but the first has settings of its own, only these are named; in a grid, all that differ.
+    That is the one from which all differ least, and of several the nearest to the defaults. Where each of the others
+    has settings of its own, only these are named; in a grid, all that differ.
     """
     keys = sorted({key for run in runs for key in run.settings} - {"seed"})
     differing = [key for key in keys if len({_plain(run.settings.get(key)) for run in runs}) > 1]
@@ -150,15 +151,19 @@ def grouped(runs: list[Run]) -> dict[str, list[Run]]:
         groups.setdefault(tuple(_plain(run.settings.get(key)) for key in differing), []).append(run)
     defaults = flatten(Config().to_plain())
     usual = tuple(_plain(defaults.get(key)) for key in differing)
-    order = sorted(groups, key=lambda group: sum(a != b for a, b in zip(group, usual, strict=True)))
+
+    def apart(one: tuple[str, ...], other: tuple[str, ...]) -> int:
+        return sum(a != b for a, b in zip(one, other, strict=True))
+
+    base = min(groups, key=lambda group: (sum(apart(group, other) for other in groups), apart(group, usual)))
+    order = sorted(groups, key=lambda group: (apart(group, base), apart(group, usual)))
 
     def label(group: tuple[str, ...]) -> str:
-        pairs = zip(differing, group, order[0], strict=True)
+        pairs = zip(differing, group, base, strict=True)
         own = [f"{key}={value}" for key, value, first in pairs if grid or value != first]
-        return ", ".join(own) or ("the others' base" if differing else "all alike")
+        return ", ".join(own) or ("base" if differing else "all alike")
 
-    changed = [sum(a != b for a, b in zip(group, order[0], strict=True)) for group in order[1:]]
-    grid = len(differing) == 1 or sum(changed) > len(differing)
+    grid = len(differing) == 1 or sum(apart(group, base) for group in groups) > len(differing)
     return {label(group): sorted(groups[group], key=lambda run: run.seed) for group in order}
 
 
