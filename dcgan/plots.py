@@ -59,9 +59,19 @@ def figure(
 
 
 def logarithmic(axis: "Axes") -> None:
-    """Give an axis a logarithmic scale with plain numbers: 60, where matplotlib has 6 x 10^1."""
+    """Give an axis a logarithmic scale with plain numbers: 60 and 0.1, where matplotlib has powers of ten."""
     from matplotlib.ticker import LogFormatter  # noqa: PLC0415
 
+    class Plain(LogFormatter):
+        def __call__(self, x: float, pos: int | None = None) -> str:
+            return f"{x:g}" if super().__call__(x, pos) else ""  # nothing where it would be crowded
+
     axis.set_yscale("log")
-    axis.yaxis.set_major_formatter(LogFormatter())
-    axis.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
+    axis.yaxis.set_major_formatter(Plain())
+    axis.yaxis.set_minor_formatter(Plain(minor_thresholds=(2, 0.5)))
+
+
+def legend(whole: "Figure", axis: "Axes") -> None:
+    """Name the lines of ``axis`` below all panels, where they hide nothing."""
+    lines, names = axis.get_legend_handles_labels()
+    whole.legend(lines, names, loc="outside lower center", ncols=4, fontsize=8)

@@ -135,8 +135,9 @@ def test_the_table_has_mean_deviation_and_floor(tmp_path):
 
 def test_curves_show_every_setting_and_the_floor(tmp_path):
     runs = [run(tmp_path, [3.0, 2.0], seed, width=width) for seed in (0, 1) for width in (32, 64)]
-    axis = pictures.draw_curves(sweep(tmp_path, runs), ["frechet_classifier_distance"]).axes[0]
-    assert [text.get_text() for text in axis.get_legend().get_texts()] == [
+    whole = pictures.draw_curves(sweep(tmp_path, runs), ["frechet_classifier_distance"])
+    (axis,) = whole.axes
+    assert [text.get_text() for text in whole.legends[0].get_texts()] == [
         "width=32",
         "width=64",
         "real pictures",

@@ -9,7 +9,7 @@ from PIL import Image
 
 from dcgan.errors import UserError
 from dcgan.evaluation.pixels import spectrum
-from dcgan.plots import GREY, figure, logarithmic, looks
+from dcgan.plots import GREY, figure, legend, logarithmic, looks
 from dcgan.reporting.sweeps import Sweep
 from dcgan.sampling import generate_many, load_generator
 
@@ -39,7 +39,7 @@ def draw_curves(sweep: Sweep, names: Sequence[str]) -> "Figure":
         if "distance" in name:
             logarithmic(axis)
         axis.grid(alpha=0.3)
-    panels[0].legend(fontsize=8)
+    legend(whole, panels[0])
     return whole
 
 
@@ -89,6 +89,7 @@ def draw_spectrum(sweep: Sweep) -> "Figure | str":
     power.plot(frequencies, real, ":", color=GREY, label="real pictures")
     ratio.axhline(1, color=GREY, linestyle=":")
     logarithmic(power)
+    logarithmic(ratio)
     power.set(xlabel="cycles per pixel", title="share of the power")
     ratio.set(
         xlabel="cycles per pixel; stride 2 repeats at 0.5, twice at 0.25",
@@ -96,5 +97,5 @@ def draw_spectrum(sweep: Sweep) -> "Figure | str":
     )
     for axis in (power, ratio):
         axis.grid(alpha=0.3)
-    power.legend(fontsize=8)
+    legend(whole, power)
     return whole
