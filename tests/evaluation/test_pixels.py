@@ -71,6 +71,15 @@ def test_stripes_are_a_line_in_the_spectrum_at_their_frequency(period):
     assert float(shares[max(at - 1, 0) : at + 2].sum()) > 0.99
 
 
+def test_a_point_has_all_frequencies_alike_and_the_highest_only_once():
+    point = torch.zeros(1, 1, 16, 16, dtype=torch.uint8)
+    point[0, 0, 8, 8] = 255
+    shares = spectrum(point)
+    # All but the last stand for two frequencies, to the left and to the right. The mean is missing at the first.
+    torch.testing.assert_close(shares[2:-1], shares[3].expand(6), rtol=0.02, atol=0)
+    assert float(shares[-1] / shares[3]) == pytest.approx(0.5, rel=0.02)
+
+
 def test_the_spectrum_of_an_odd_size_leaves_out_its_last_column():
     images = torch.randint(
         0, 256, (5, 3, 9, 13), generator=torch.Generator().manual_seed(0), dtype=torch.uint8
