@@ -113,9 +113,7 @@ def test_pictures_without_classes_are_evaluated_and_others_are_refused(command, 
     Image.new("L", (16, 16)).save(tmp_path / "pictures" / "other.png")
     failed = command("evaluate.py", "run=outputs/flat")
     assert failed.returncode == 1
-    assert (
-        "the pictures in pictures are not those that outputs/flat was trained on; set root=" in failed.stderr
-    )
+    assert "the pictures in pictures are not those that the run was trained on; set root=" in failed.stderr
 
     few = ["data.root=few", "batch_size=4"]
     (tmp_path / "few").mkdir()
