@@ -45,3 +45,14 @@ def command(tmp_path):
             process.wait()
         for stream in (process.stdout, process.stderr):
             stream.close()
+
+
+@pytest.fixture(autouse=True)
+def both_ways_in_which_gemm_writes(request, monkeypatch):
+    """Few output channels, as tests have, take one of the two; tests of ``algorithm="gemm"`` take the other.
+
+    Those of ``"auto"``, which is the same computation, stay with the first.
+    """
+    parameters = request.node.callspec.params if hasattr(request.node, "callspec") else {}
+    if parameters.get("algorithm") == "gemm":
+        monkeypatch.setattr("dcgan.conv_transpose.algorithms.SHORT", 0)

@@ -24,6 +24,9 @@ from dcgan.conv_transpose.convolution import convolve
 NUMBERS_AT_ONCE = 2**20
 # Input pixels in a row from which on `gemm` puts neighbours side by side.
 WIDE = 12
+# With fewer output channels than these `gemm` puts its sums into the rows of an image before it crops that: pixels
+# so short are slow to write one by one.
+SHORT = 8
 
 
 def scatter(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
@@ -104,7 +107,9 @@ def gemm(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
 
     x = x.permute(0, 2, 3, 1).contiguous()  # once: every product below reads pixels, channel by channel
     like = _like_products(x, weight)
-    output = like.new_empty(n, *geometry.output_size, outputs).permute(0, 3, 1, 2)
+    axes = list(zip((height, width), (sh, sw), geometry.padding, geometry.output_size, strict=True))
+    covered = all(0 <= before <= places * step - size for places, step, before, size in axes)
+    output = (like.new_empty if covered else like.new_zeros)(n, *geometry.output_size, outputs)
     starts, m = _parts(n, height * width * max(blocks.shape[2:]))
     pixels = x.new_zeros(h, width, m, blocks.shape[2] // c, c)
     sums = like.new_empty(height * width * m, blocks.shape[3])
@@ -118,9 +123,13 @@ def gemm(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
             places = sums.narrow(0, (i * width + j) * m, count)
             places.addmm_(rows, blocks[i, j], beta=min(i + j, 1))
         image = sums.view(height, width, m, sh, sw, outputs).permute(2, 0, 3, 1, 4, 5)
-        image = image.reshape(m, height * sh, width * sw, outputs).permute(0, 3, 1, 2)
-        output[start : start + m] = _window(image, geometry)
-    return output
+        if outputs < SHORT:
+            image = image.reshape(m, height * sh, width * sw, outputs).permute(0, 3, 1, 2)
+            output[start : start + m] = _window(image, geometry).permute(0, 2, 3, 1)
+            continue
+        for (row, a, down), (column, b, right) in itertools.product(*(_landings(*axis) for axis in axes)):
+            output[start : start + m, down, right] = image[:, row, a, column, b]
+    return output.permute(0, 3, 1, 2)
 
 
 def phase(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
@@ -211,6 +220,28 @@ def _blocks(kernel: Tensor, sh: int, sw: int) -> Tensor:
         kernel = F.pad(kernel, (0, across * sw - wide, 0, down * sh - tall))
     kernel = kernel.reshape(c, outputs, down, sh, across, sw).permute(2, 4, 0, 3, 5, 1)
     return kernel.reshape(down, across, c, sh * sw * outputs)
+
+
+def _landings(places: int, step: int, before: int, size: int) -> list[tuple[slice | int, slice | int, slice]]:
+    """Where the pixels of an axis of places go: which places, which pixel of each, and where in the output.
+
+    Args:
+        places: how many.
+        step: pixels in each.
+        before: how many pixels of the first are cropped; negative where the output begins earlier.
+        size: of the output.
+    """
+    if places == 1:  # all of its pixels at once
+        first, last = max(0, before), min(step, before + size)
+        return [(0, slice(first, last), slice(first - before, last - before))]
+    landings: list[tuple[slice | int, slice | int, slice]] = []
+    for pixel in range(step):
+        first = max(0, -(-(before - pixel) // step))
+        start = first * step + pixel - before
+        count = min(places - first, len(range(start, size, step)))
+        if count > 0:
+            landings.append((slice(first, first + count), pixel, slice(start, start + count * step, step)))
+    return landings
 
 
 def _dilated(weight: Tensor, geometry: Geometry) -> Tensor:

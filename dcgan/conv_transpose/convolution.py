@@ -9,7 +9,6 @@ from collections.abc import Iterator
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.nn.grad import conv2d_weight
 
 from dcgan.conv_transpose.arithmetic import Pair, conv_output_size, kernel_span
 
@@ -63,7 +62,12 @@ def correlate(
     channels, (outputs, h, w) = x.shape[1] // groups, y.shape[1:]
     shape = (outputs, channels, *kernel_size)
     if not _by_patches(x, h * w, math.prod(shape), groups):
-        gradient: Tensor = conv2d_weight(x, shape, y, stride, padding, dilation, groups)
+        # In the memory format of a weight, whose numbers do not matter; torch.nn.grad gives none of channels_last.
+        memory_format = torch.channels_last if is_channels_last(x) else torch.contiguous_format
+        like = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=memory_format)
+        how = (list(stride), list(padding), list(dilation), False, [0, 0], groups)
+        only_weight = [False, True, False]
+        gradient: Tensor = torch.ops.aten.convolution_backward(y, x, like, None, *how, only_weight)[1]
         return gradient
     last = is_channels_last(x)
     rows = y.permute(0, 2, 3, 1).reshape(-1, groups, outputs // groups).permute(1, 2, 0)  # (G, j, N * H * W)
