@@ -19,6 +19,7 @@ from dcgan.randomness import generator as random_generator
 from dcgan.sampling import GRID_ROWS, TrainedGenerator, latents_of, render
 
 NEIGHBOURS = 5
+PIXELS_AT_ONCE = 2**28  # of training images, of which there may be more than memory holds
 AROUND = 0.25  # how far the images around a sum may be from it in each number; Radford et al. 2015, figure 7
 LEAST_SIDE = 56  # pixels that an image is enlarged to, about
 
@@ -134,9 +135,16 @@ def equation(members: list[Tensor], middles: list[Tensor], around: Tensor) -> Im
 
 def beside_nearest(images: Tensor, pictures: Data) -> Image.Image:
     """Each image beside the training images that are closest to it in raw pixels: is it a copy?"""
-    train = pictures.shown.images()
-    found = train[nearest(images, train, min(NEIGHBOURS, len(train))).flatten()].unflatten(
-        0, (len(images), -1)
+    shown, count, parts = pictures.shown, min(NEIGHBOURS, len(pictures.shown)), []
+    for rows in torch.arange(len(shown)).split(max(1, PIXELS_AT_ONCE // images[0].numel())):
+        some = shown.images(rows.numpy())
+        parts.append(some[nearest(images, some, min(count, len(some)))])  # (N, count, C, H, W)
+    candidates = torch.cat(parts, 1)
+    found = torch.stack(
+        [
+            several[nearest(image, several, count)[0]]
+            for image, several in zip(images[:, None], candidates, strict=True)
+        ]
     )
     blocks = [
         part

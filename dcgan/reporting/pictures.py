@@ -73,7 +73,8 @@ def draw_spectrum(sweep: Sweep) -> "Figure | str":
         found = load_generator(sweep.runs[0].path).pictures()
     except UserError as error:
         return f"there is no spectrum: {error}"
-    rows = slice(SPECTRUM_IMAGES)
+    # Spread over the set, which may be sorted.
+    rows = np.linspace(0, len(found.train) - 1, min(SPECTRUM_IMAGES, len(found.train))).astype(int)
     real, labels = spectrum(found.train.images(rows)), torch.from_numpy(found.train.labels[rows])
     frequencies = np.arange(len(real)) / (2 * (len(real) - 1))
     whole, (power, ratio) = figure(12, 4.5, 2)
