@@ -1,15 +1,8 @@
-"""The article made visible: one transposed convolution as text, as a matrix, and step by step.
-
-Everything is square and of one channel. Input and kernel hold the numbers 1, 2, 3, ... in reading order, so
-that one can see where each goes, and that the kernel is flipped.
-
-Colours are those of `dcgan.plots`, which survive printing and colour blindness.
-"""
+"""An example's matrix, and the two ways to see it computed, step by step."""
 
 import functools
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,8 +12,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from dcgan.conv_transpose import arithmetic, conv_transpose2d
-from dcgan.errors import UserError
+from dcgan.explain.example import Example, transposed
 from dcgan.images import save_gif
 from dcgan.plots import COLOURS, figure
 
@@ -28,131 +20,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MOST_CELLS = 12  # of a side, so that the numbers in them can be read
 INPUT, CURRENT, EXTRA = COLOURS["sky"], COLOURS["orange"], COLOURS["green"]
 ZERO, DONE, LINE = "#D0D0D0", "#FFFFFF", "#606060"
 DPI = 80
 LEGEND = "orange: what meets now    green: what output_padding adds, computed like the rest    grey: "
 FRAME_MS, LAST_FRAME_MS = 500, 3000
-
-
-@dataclass
-class Example:
-    """One transposed convolution.
-
-    Raises:
-        UserError: if it cannot be, or is too large to look at.
-    """
-
-    input_size: int
-    kernel_size: int
-    stride: int = 1
-    padding: int = 0
-    output_padding: int = 0
-    dilation: int = 1
-
-    def __post_init__(self) -> None:
-        least = {
-            "input_size": 1,
-            "kernel_size": 1,
-            "stride": 1,
-            "padding": 0,
-            "output_padding": 0,
-            "dilation": 1,
-        }
-        for setting, bound in least.items():
-            if getattr(self, setting) < bound:
-                raise UserError(f"{setting}={getattr(self, setting)} must be at least {bound}")
-        if self.output_padding >= max(self.stride, self.dilation):
-            raise UserError(
-                f"output_padding={self.output_padding} must be smaller than stride={self.stride} or "
-                f"dilation={self.dilation}: {self.stride} input sizes of the convolution share one output"
-            )
-        if self.output_size < 1:
-            raise UserError(f"padding={self.padding} crops all of the output; set it to less")
-        largest = max(self.full_size + self.output_padding, self.inserted_size + 2 * max(self.border))
-        if largest > 2 * MOST_CELLS or max(self.input_size, self.span) > MOST_CELLS:
-            raise UserError(
-                f"this example has maps of {largest} x {largest} cells, too many to look at; set a smaller "
-                "input_size, kernel_size, stride or dilation"
-            )
-
-    @property
-    def span(self) -> int:
-        """Pixels that the dilated kernel spans."""
-        return arithmetic.kernel_span(self.kernel_size, self.dilation)
-
-    @property
-    def output_size(self) -> int:
-        """``W1``."""
-        return arithmetic.conv_transpose_output_size(
-            *(
-                self.input_size,
-                self.kernel_size,
-                self.stride,
-                self.padding,
-                self.output_padding,
-                self.dilation,
-            )
-        )
-
-    @property
-    def full_size(self) -> int:
-        """Of the output before it is cropped."""
-        return (self.input_size - 1) * self.stride + self.span
-
-    @property
-    def inserted_size(self) -> int:
-        """Of the input with zeros between its pixels."""
-        return (self.input_size - 1) * self.stride + 1
-
-    @property
-    def border(self) -> tuple[int, int]:
-        """Zeros around that, before and after; fewer than none where they are cropped."""
-        before = arithmetic.transpose_padding(self.kernel_size, self.padding, self.dilation)
-        return before, before + self.output_padding
-
-    @property
-    def input(self) -> Tensor:
-        """``(I, I)``: 1, 2, 3, ..."""
-        return _counted(self.input_size)
-
-    @property
-    def kernel(self) -> Tensor:
-        """``(F, F)``: 1, 2, 3, ..."""
-        return _counted(self.kernel_size)
-
-    @property
-    def output(self) -> Tensor:
-        """``(O, O)``."""
-        return _transposed(self, self.input)
-
-
-def text(example: Example) -> str:
-    """The arithmetic, line by line."""
-    e, (before, after) = example, example.border
-    zeros = arithmetic.inserted_zeros(e.stride)
-    possible = arithmetic.conv_input_sizes(e.input_size, e.kernel_size, e.stride, e.padding, e.dilation)
-    spans = f", spread over {e.span} pixels by dilation {e.dilation}" if e.dilation > 1 else ""
-    sizes = ", ".join(f"{size} (output_padding {extra})" for extra, size in enumerate(possible))
-    shared = f"The convolution maps {len(possible)} input sizes to {e.input_size}: {sizes}"
-    return "\n".join(
-        [
-            f"Transposed convolution: input {e.input_size}, kernel {e.kernel_size}{spans}, stride {e.stride}, "
-            f"padding {e.padding}, output_padding {e.output_padding}",
-            f"Output size    W1 = (W2 - 1) S - 2P + F + output_padding = ({e.input_size} - 1) {e.stride} - "
-            f"2 * {e.padding} + {e.span} + {e.output_padding} = {e.output_size}",
-            f"As a convolution    S - 1 = {zeros} zeros between the pixels: {e.input_size} -> {e.inserted_size}; "
-            f"P_T = F - P - 1 = {before} zeros before and {after} after: "
-            f"{e.inserted_size + before + after}; stride 1, kernel flipped: "
-            f"{e.inserted_size + before + after} - {e.span} + 1 = {e.output_size}",
-            f"As a sum    each input pixel adds its copy of the kernel to {e.full_size} x {e.full_size} pixels, of which "
-            f"{e.padding} are cropped before and {e.padding - e.output_padding} after"
-            + (" (fewer than none: computed beyond)" if e.output_padding > e.padding else ""),
-            f"The way back    W2 = floor((W1 - F + 2P) / S) + 1 = floor(({e.output_size} - {e.span} + {2 * e.padding}) "
-            f"/ {e.stride}) + 1 = {e.input_size}. {shared if e.stride > 1 else 'No other size gives that'}",
-        ]
-    )
 
 
 def draw_matrix(example: Example) -> "Figure":
@@ -161,7 +33,7 @@ def draw_matrix(example: Example) -> "Figure":
     for pixel in range(inputs**2):
         one = torch.zeros(inputs**2)
         one[pixel] = 1
-        columns.append(_transposed(example, one.view(inputs, inputs)).flatten())
+        columns.append(transposed(example, one.view(inputs, inputs)).flatten())
     transpose = torch.stack(columns, dim=1)  # (output pixels, input pixels)
     zeros = 1 - float((transpose != 0).float().mean())
     widths = [float(transpose.shape[0]), float(transpose.shape[1]) + 4]
@@ -256,19 +128,6 @@ def save_animation(figures: Iterator["Figure"], path: Path) -> None:
         whole.canvas.draw()
         frames.append(Image.fromarray(np.asarray(whole.canvas.buffer_rgba())))  # type: ignore[attr-defined]
     save_gif(frames, path, FRAME_MS, LAST_FRAME_MS)
-
-
-def _counted(size: int) -> Tensor:
-    return torch.arange(1.0, size**2 + 1).view(size, size)
-
-
-def _transposed(example: Example, image: Tensor) -> Tensor:
-    output = conv_transpose2d(
-        *(image[None, None], example.kernel[None, None], None, example.stride, example.padding),
-        *(example.output_padding, 1, example.dilation),
-        algorithm="scatter",
-    )
-    return output[0, 0]
 
 
 Colour = Callable[[int, int], str]
