@@ -39,9 +39,10 @@ class Upsample(StrEnum):
 
 
 class Algorithm(StrEnum):
-    """How the from-scratch layer computes, see `dcgan.conv_transpose.algorithms`."""
+    """How the from-scratch layer computes, see `dcgan.conv_transpose.choice`."""
 
     auto = "auto"
+    winograd = "winograd"
     gemm = "gemm"
     phase = "phase"
     zero_insert = "zero_insert"

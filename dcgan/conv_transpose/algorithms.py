@@ -10,7 +10,7 @@ Legend: ``N`` batch, ``C`` input channels, ``O`` output channels, ``G`` groups, 
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -20,6 +20,7 @@ from torch import Tensor
 from dcgan.conv_transpose.arithmetic import Geometry, Pair, inserted_zeros, kernel_span, transpose_padding
 from dcgan.conv_transpose.convolution import convolve
 
+ALL = slice(None)
 # Numbers in each factor that `gemm` multiplies and in what it adds up at once: 4 MB in float32.
 NUMBERS_AT_ONCE = 2**20
 # Input pixels in a row from which on `gemm` puts neighbours side by side.
@@ -37,15 +38,15 @@ def scatter(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     """
     (n, c, h, w), groups = x.shape, geometry.groups
     (sh, sw), (dh, dw) = geometry.stride, geometry.dilation
-    full = _like_products(x, weight).new_zeros(n, groups * weight.shape[1], *geometry.full_size)
+    full = like_products(x, weight).new_zeros(n, groups * weight.shape[1], *geometry.full_size)
     x = x.reshape(n, groups, c // groups, h * w)
     weight = weight.reshape(groups, c // groups, *weight.shape[1:])
     for i, j in itertools.product(*map(range, geometry.kernel_size)):
         tap = weight[..., i, j].transpose(1, 2) @ x  # (N, G, o, H * W)
         rows = slice(i * dh, i * dh + (h - 1) * sh + 1, sh)
         columns = slice(j * dw, j * dw + (w - 1) * sw + 1, sw)
-        _part(full, rows, columns).add_(tap.reshape(n, full.shape[1], h, w))
-    return _window(full, geometry)
+        part(full, ALL, ALL, rows, columns).add_(tap.reshape(n, full.shape[1], h, w))
+    return cropped(full, geometry)
 
 
 def zero_insert(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
@@ -58,7 +59,7 @@ def zero_insert(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     (sh, sw), (dh, dw) = geometry.stride, geometry.dilation
     x = x.reshape(n, c, h, 1, w, 1)
     x = F.pad(x, (0, inserted_zeros(sw), 0, 0, 0, inserted_zeros(sh)))  # (N, C, H, sh, W, sw)
-    x = _part(x.reshape(n, c, h * sh, w * sw), slice((h - 1) * sh + 1), slice((w - 1) * sw + 1))
+    x = part(x.reshape(n, c, h * sh, w * sw), ALL, ALL, slice((h - 1) * sh + 1), slice((w - 1) * sw + 1))
     top = transpose_padding(k, geometry.padding[0], dh)
     left = transpose_padding(l, geometry.padding[1], dw)
     bottom = geometry.output_size[0] - 1 + kernel_span(k, dh) - x.shape[2] - top
@@ -96,17 +97,17 @@ def gemm(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
         pairs = zip(x.chunk(groups, dim=1), weight.chunk(groups), strict=True)
         return torch.cat([gemm(*pair, single) for pair in pairs], dim=1)
     (n, c, h, w), outputs = x.shape, weight.shape[1]
-    kernel = _dilated(weight, geometry)
+    kernel = dilated(weight, geometry)
     # A lone pixel meets no other: all of its kernel is one block.
     sh = kernel.shape[2] if h == 1 else geometry.stride[0]
     sw = kernel.shape[3] if w == 1 else geometry.stride[1]
-    blocks = _blocks(kernel, sh, sw)  # (down, across, C, sh * sw * O)
+    blocks = kernel_blocks(kernel, sh, sw)  # (down, across, C, sh * sw * O)
     height, width = h + blocks.shape[0] - 1, w + blocks.shape[1] - 1  # in places
-    if w >= WIDE:
+    if w >= WIDE and kernel.shape[3] % sw == 0:
         blocks = blocks.reshape(blocks.shape[0], 1, -1, blocks.shape[3])
 
     x = x.permute(0, 2, 3, 1).contiguous()  # once: every product below reads pixels, channel by channel
-    like = _like_products(x, weight)
+    like = like_products(x, weight)
     axes = list(zip((height, width), (sh, sw), geometry.padding, geometry.output_size, strict=True))
     covered = all(0 <= before <= places * step - size for places, step, before, size in axes)
     output = (like.new_empty if covered else like.new_zeros)(n, *geometry.output_size, outputs)
@@ -121,11 +122,16 @@ def gemm(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
         sums.narrow(0, count, sums.shape[0] - count).zero_()  # the first product covers the others
         for i, j in itertools.product(*map(range, blocks.shape[:2])):
             places = sums.narrow(0, (i * width + j) * m, count)
-            places.addmm_(rows, blocks[i, j], beta=min(i + j, 1))
+            taps = (
+                (min(sh, kernel.shape[2] - i * sh), min(sw, kernel.shape[3] - j * sw)) if i + j else (sh, sw)
+            )
+            for columns in _columns(taps, sw, outputs):
+                block = blocks[i, j].narrow(1, *columns)
+                places.narrow(1, *columns).addmm_(rows, block, beta=min(i + j, 1))
         image = sums.view(height, width, m, sh, sw, outputs).permute(2, 0, 3, 1, 4, 5)
         if outputs < SHORT:
             image = image.reshape(m, height * sh, width * sw, outputs).permute(0, 3, 1, 2)
-            output[start : start + m] = _window(image, geometry).permute(0, 2, 3, 1)
+            output[start : start + m] = cropped(image, geometry).permute(0, 2, 3, 1)
             continue
         for (row, a, down), (column, b, right) in itertools.product(*(_landings(*axis) for axis in axes)):
             output[start : start + m, down, right] = image[:, row, a, column, b]
@@ -140,14 +146,14 @@ def phase(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     Shi et al. 2016, arXiv 1609.07009). No product is with an inserted zero and none is thrown away.
     """
     outputs = geometry.groups * weight.shape[1]
-    output = _like_products(x, weight).new_zeros(x.shape[0], outputs, *geometry.output_size)
+    output = like_products(x, weight).new_zeros(x.shape[0], outputs, *geometry.output_size)
     axes = zip(*geometry[:5], geometry.output_size, strict=True)
     for vertical, horizontal in itertools.product(*(list(_phases(*axis)) for axis in axes)):
-        part = F.pad(x, (*horizontal.border, *vertical.border))
-        kernel = _flipped(_part(weight, vertical.taps, horizontal.taps), geometry.groups)
+        bordered = F.pad(x, (*horizontal.border, *vertical.border))
+        kernel = _flipped(part(weight, ALL, ALL, vertical.taps, horizontal.taps), geometry.groups)
         dilation = (vertical.dilation, horizontal.dilation)
         output[:, :, vertical.pixels, horizontal.pixels] = convolve(
-            part, kernel, dilation=dilation, groups=geometry.groups
+            bordered, kernel, dilation=dilation, groups=geometry.groups
         )
     return output
 
@@ -186,14 +192,14 @@ def convolution_matrix(weight: Tensor, geometry: Geometry) -> Tensor:
     )
 
 
-def _like_products(x: Tensor, weight: Tensor) -> Tensor:
+def like_products(x: Tensor, weight: Tensor) -> Tensor:
     """A tensor to make others like, to put products into: under PyTorch's older vmap, a batch if a factor is."""
     return x.new_zeros(()) * weight.new_zeros(())
 
 
-def _part(x: Tensor, rows: slice, columns: slice) -> Tensor:
-    """``x[:, :, rows, columns]``; where that is all of ``x`` it would be an alias, unknown to the older vmap."""
-    return x[None, :, :, rows, columns][0]
+def part(x: Tensor, *index: slice) -> Tensor:
+    """``x[index]``; where that is all of ``x`` it would be an alias, unknown to the older vmap."""
+    return x[(None, *index)][0]
 
 
 def _parts(n: int, numbers: int) -> tuple[Sequence[int], int]:
@@ -209,7 +215,7 @@ def _parts(n: int, numbers: int) -> tuple[Sequence[int], int]:
     return [min(part * at_once, n - at_once) for part in range(parts)], at_once
 
 
-def _blocks(kernel: Tensor, sh: int, sw: int) -> Tensor:
+def kernel_blocks(kernel: Tensor, sh: int, sw: int) -> Tensor:
     """The kernel ``(C, O, K, L)`` in blocks of ``sh`` by ``sw`` taps: ``(down, across, C, sh * sw * O)``.
 
     Zeros fill the last blocks where the kernel does not come out even.
@@ -220,6 +226,14 @@ def _blocks(kernel: Tensor, sh: int, sw: int) -> Tensor:
         kernel = F.pad(kernel, (0, across * sw - wide, 0, down * sh - tall))
     kernel = kernel.reshape(c, outputs, down, sh, across, sw).permute(2, 4, 0, 3, 5, 1)
     return kernel.reshape(down, across, c, sh * sw * outputs)
+
+
+def _columns(taps: Pair, sw: int, outputs: int) -> list[Pair]:
+    """First and number of a block's columns that have a tap, where its first ``taps`` rows and columns of pixels do."""
+    tall, wide = taps
+    if wide == sw:
+        return [(0, tall * sw * outputs)]
+    return [(row * sw * outputs, wide * outputs) for row in range(tall)]
 
 
 def _landings(places: int, step: int, before: int, size: int) -> list[tuple[slice | int, slice | int, slice]]:
@@ -244,7 +258,7 @@ def _landings(places: int, step: int, before: int, size: int) -> list[tuple[slic
     return landings
 
 
-def _dilated(weight: Tensor, geometry: Geometry) -> Tensor:
+def dilated(weight: Tensor, geometry: Geometry) -> Tensor:
     """The kernel with the zeros that dilation puts between its taps."""
     if max(geometry.dilation) == 1:
         return weight
@@ -294,22 +308,11 @@ def _phases(
             )
 
 
-def _window(full: Tensor, geometry: Geometry) -> Tensor:
+def cropped(full: Tensor, geometry: Geometry) -> Tensor:
     """What is wanted of the full output: cropped, and extended by zeros where it is too short."""
     (top, left), (y, x) = geometry.padding, geometry.output_size
-    window = _part(full, slice(max(0, top), top + y), slice(max(0, left), left + x))
+    window = part(full, ALL, ALL, slice(max(0, top), top + y), slice(max(0, left), left + x))
     if tuple(window.shape[2:]) == geometry.output_size:
         return window
     height, width = window.shape[2:]
     return F.pad(window, (max(0, -left), x - width - max(0, -left), max(0, -top), y - height - max(0, -top)))
-
-
-Algorithm = Callable[[Tensor, Tensor, Geometry], Tensor]
-
-ALGORITHMS: dict[str, Algorithm] = {
-    "gemm": gemm,
-    "phase": phase,
-    "zero_insert": zero_insert,
-    "scatter": scatter,
-    "matrix": matrix,
-}

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dcgan.conv_transpose.algorithms import ALGORITHMS, Algorithm, gemm, phase
 from dcgan.conv_transpose.arithmetic import Geometry, Pair, full_padding, same_crop
+from dcgan.conv_transpose.choice import algorithm_named
 from dcgan.conv_transpose.gradients import Derivative, derivative
 
 AXES = ("height", "width")
@@ -41,7 +41,7 @@ def conv_transpose2d(
             others, not filled with zeros. Less than the stride or less than the dilation.
         groups: number of independent blocks of channels.
         dilation: step between the taps of the kernel.
-        algorithm: ``"auto"`` (see `automatic`) or a name in `dcgan.conv_transpose.ALGORITHMS`.
+        algorithm: ``"auto"`` (see `dcgan.conv_transpose.choice`) or a name in `dcgan.conv_transpose.ALGORITHMS`.
 
     Returns:
         ``(N, O, Y, X)`` or ``(O, Y, X)`` with
@@ -75,32 +75,6 @@ def conv_transpose2d(
     if bias is not None:
         output = output + bias.view(-1, 1, 1)
     return output.to(dtype) if input.dim() == 4 else output.to(dtype).squeeze(0)
-
-
-def automatic(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
-    """What ``algorithm="auto"`` is.
-
-    `gemm` on the CPU: there it was the fastest for every layer of a DCGAN. `phase` elsewhere; with groups,
-    whose many small products a grouped convolution does at once; with dilation, whose zeros `gemm` would
-    multiply by; and in a graph that is being compiled or exported.
-    """
-    dense = geometry.groups == max(geometry.dilation) == 1
-    plain = dense and x.device.type == "cpu" and not torch.compiler.is_compiling()
-    return (gemm if plain else phase)(x, weight, geometry)
-
-
-def algorithm_named(name: str) -> Algorithm:
-    """The algorithm that ``algorithm=name`` asks for.
-
-    Raises:
-        ValueError: if there is none of that name.
-    """
-    if name == "auto":
-        return automatic
-    if name not in ALGORITHMS:
-        known = ", ".join(["auto", *ALGORITHMS])
-        raise ValueError(f"algorithm={name!r} is unknown; choose one of {known}")
-    return ALGORITHMS[name]
 
 
 def crops(padding: Padding, geometry: Geometry) -> tuple[Pair, Pair]:

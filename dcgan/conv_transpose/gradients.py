@@ -11,7 +11,9 @@ of them needs the other two, and is again linear in these; so the derivatives of
 """
 
 import inspect
+from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,11 +21,44 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 
-from dcgan.conv_transpose.algorithms import Algorithm
 from dcgan.conv_transpose.arithmetic import Geometry, Pair, conv_output_size
 from dcgan.conv_transpose.convolution import convolve, correlate, is_channels_last
 
 ROLES = ("input", "weight", "output")
+Operator = Callable[[Tensor, Tensor, Geometry], Tensor]
+
+
+def by_convolution(weight: Tensor, y: Tensor, geometry: Geometry) -> Tensor:
+    """The derivative by the input: the convolution that the transposed one is the transpose of."""
+    y, padding = _uncropped(y, geometry)
+    return convolve(y, weight, geometry.stride, padding, geometry.dilation, geometry.groups)
+
+
+def by_correlation(x: Tensor, y: Tensor, geometry: Geometry) -> Tensor:
+    """The derivative by the weight."""
+    y, padding = _uncropped(y, geometry)
+    how = (geometry.kernel_size, geometry.stride, padding, geometry.dilation, geometry.groups)
+    return correlate(y, x, *how)
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """A way to compute the transposed convolution, and its derivatives: one operator for each of `ROLES`.
+
+    Each takes the other two roles in the order of `ROLES` and a geometry. Shapes: input ``(N, C, H, W)``,
+    weight ``(C, O / groups, K, L)``, output ``(N, O, Y, X)``.
+    """
+
+    output: Operator
+    input: Operator = by_convolution
+    weight: Operator = by_correlation
+    both: Callable[[Tensor, Tensor, Tensor, Geometry], tuple[Tensor, Tensor]] | None = None
+
+    def gradients(self, x: Tensor, weight: Tensor, y: Tensor, geometry: Geometry) -> tuple[Tensor, Tensor]:
+        """By the input and by the weight, at once where that saves something."""
+        if self.both is not None:
+            return self.both(x, weight, y, geometry)
+        return self.input(weight, y, geometry), self.weight(x, y, geometry)
 
 
 def derivative(
@@ -31,21 +66,20 @@ def derivative(
 ) -> Tensor:
     """The derivative of the form by the role ``wanted``, given the other two in the order of `ROLES`.
 
-    ``wanted="output"`` is the transposed convolution. Shapes: input ``(N, C, H, W)``, weight
-    ``(C, O / groups, K, L)``, output ``(N, O, Y, X)``. In channels_last if one of the two is.
+    ``wanted="output"`` is the transposed convolution. In channels_last if one of the two is.
     """
+    operator: Operator = getattr(algorithm, wanted)
     with without_autocast(first.device.type):
-        if wanted == "output":
-            result = algorithm(first, second, geometry)
-        elif wanted == "input":
-            y, padding = _uncropped(second, geometry)
-            result = convolve(y, first, geometry.stride, padding, geometry.dilation, geometry.groups)
-        else:
-            y, padding = _uncropped(second, geometry)
-            how = (geometry.kernel_size, geometry.stride, padding, geometry.dilation, geometry.groups)
-            result = correlate(y, first, *how)
-    last = is_channels_last(first) or is_channels_last(second)
-    return result.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+        return _in_format(operator(first, second, geometry), first, second)
+
+
+def both_derivatives(
+    x: Tensor, weight: Tensor, y: Tensor, geometry: Geometry, algorithm: Algorithm
+) -> tuple[Tensor, Tensor]:
+    """`derivative` by the input and by the weight."""
+    with without_autocast(y.device.type):
+        of_input, of_weight = algorithm.gradients(x, weight, y, geometry)
+    return _in_format(of_input, weight, y), _in_format(of_weight, x, y)
 
 
 class Derivative(Function):
@@ -72,7 +106,10 @@ class Derivative(Function):
         values = {role: value.conj() for role, value in zip(given, ctx.saved_tensors, strict=True)}
         values[ctx.wanted] = grad
         # Nobody differentiates this pass any further? Then without the machinery for it.
-        apply = Derivative.apply if torch.is_grad_enabled() else derivative
+        further = torch.is_grad_enabled()
+        if ctx.wanted == "output" and all(ctx.needs_input_grad[1:3]) and not further:
+            return None, *both_derivatives(*(values[role] for role in ROLES), *ctx.how), None, None
+        apply = Derivative.apply if further else derivative
         first, second = (
             apply(role, *(values[other] for other in ROLES if other != role), *ctx.how) if needed else None
             for role, needed in zip(given, ctx.needs_input_grad[1:3], strict=True)
@@ -124,6 +161,11 @@ def without_autocast(device: str) -> Any:
     if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
         return torch.autocast(device, enabled=False)
     return nullcontext()
+
+
+def _in_format(result: Tensor, *factors: Tensor) -> Tensor:
+    last = any(map(is_channels_last, factors))
+    return result.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
 
 
 def _uncropped(y: Tensor, geometry: Geometry) -> tuple[Tensor, Pair]:

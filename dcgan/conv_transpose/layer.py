@@ -6,7 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dcgan.conv_transpose.functional import Padding, algorithm_named, check_named, conv_transpose2d, sized
+from dcgan.conv_transpose.choice import algorithm_named
+from dcgan.conv_transpose.functional import Padding, check_named, conv_transpose2d, sized
 
 
 class ConvTranspose2d(torch.nn.ConvTranspose2d):
