@@ -24,7 +24,7 @@ from dcgan.conv_transpose.winograd import both_gradients, gradient_of_input, gra
 
 # `winograd` on two cores: what it costs to transform a number, in products, and what it takes to be worth its many
 # small steps: products that the layer needs, and tiles, whose number is the rows of each matrix product.
-TRANSFORM, MANY_PRODUCTS, MANY_TILES = 38, 2**29, 256
+TRANSFORM, MANY_PRODUCTS, MANY_TILES = 60, 2**29, 256
 
 Choice = Callable[[Tensor, int, int, Geometry], Algorithm]
 

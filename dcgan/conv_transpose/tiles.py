@@ -50,8 +50,8 @@ def scheme(size: int, count: int, *, halves: bool = True) -> Scheme:
         return KARATSUBA
     if size > 1 and count == 3 and halves:
         return TOOM_COOK
-    identity = [[float(row == column) for column in range(count)] for row in range(count)]
-    return Scheme([[1.0]] * count, identity, identity)
+    identity = [[int(row == column) for column in range(count)] for row in range(count)]
+    return Scheme([[1]] * count, identity, identity)
 
 
 class Cost(NamedTuple):
@@ -65,7 +65,8 @@ class Cost(NamedTuple):
 class Tiling(NamedTuple):
     """A scheme for each axis, and how often it is applied."""
 
-    schemes: tuple[Scheme, Scheme]
+    vertical: Scheme
+    horizontal: Scheme
     tiles: Pair
     geometry: Geometry
     channels: int
@@ -74,17 +75,17 @@ class Tiling(NamedTuple):
     @property
     def points(self) -> Pair:
         """Points of each axis."""
-        return len(self.schemes[0].pixels), len(self.schemes[1].pixels)
+        return len(self.vertical.pixels), len(self.horizontal.pixels)
 
     @property
     def tile(self) -> Pair:
         """Pixels of a tile, along each axis."""
-        return len(self.schemes[0].pixels[0]), len(self.schemes[1].pixels[0])
+        return len(self.vertical.pixels[0]), len(self.horizontal.pixels[0])
 
     @property
     def blocks(self) -> Pair:
         """Blocks of the kernel, along each axis."""
-        return len(self.schemes[0].blocks[0]), len(self.schemes[1].blocks[0])
+        return len(self.vertical.blocks[0]), len(self.horizontal.blocks[0])
 
     @property
     def image_size(self) -> Pair:
@@ -109,4 +110,4 @@ def tiling(geometry: Geometry, channels: int, outputs: int, *, halves: bool = Tr
     )
     h, w = geometry.input_size
     tiles = (-(-h // len(vertical.pixels[0])), -(-w // len(horizontal.pixels[0])))
-    return Tiling((vertical, horizontal), tiles, geometry, channels, outputs)
+    return Tiling(vertical, horizontal, tiles, geometry, channels, outputs)

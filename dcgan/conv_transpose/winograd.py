@@ -13,11 +13,15 @@ So the gradients cost no more products than the output does, and need no further
 A' in place of C. What it costs are sums, which is why it is for layers of many channels, and some accuracy: about
 twice the rounding error of the other algorithms in the output and in the input's gradient.
 
-Legend: as in `algorithms`; ``P Q`` points along the axes, ``S U`` tiles along the axes, ``m`` images at once.
+One point of the vertical axis at a time, and few images, so that what is transformed stays in the cache.
+
+Legend: as in `algorithms`; ``Q`` points of the horizontal axis, ``S U`` tiles along the axes, ``m`` images at once,
+``p`` a point of the vertical axis.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -39,47 +43,68 @@ from dcgan.conv_transpose.tiles import Matrix, Tiling, tiling
 def winograd(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     """The transposed convolution ``(N, O, Y, X)`` of ``(N, C, H, W)`` by ``(C, O, K, L)``, without groups."""
     t = tiling(geometry, x.shape[1], weight.shape[1], halves=_halves(x))
-    factors = _weight_points(weight, t)
-    x = x.permute(0, 2, 3, 1).contiguous()
-    output = like_products(x, weight).new_empty(x.shape[0], *geometry.output_size, t.outputs)
-    for some, into in _parts(t, x, output):
-        products = torch.bmm(_input_points(some, t), factors)
-        into.copy_(cropped(_image(products, t), geometry).permute(0, 2, 3, 1))
+    x, like = x.permute(0, 2, 3, 1).contiguous(), like_products(x, weight)
+    output = like.new_empty(x.shape[0], *geometry.output_size, t.outputs)
+    parts = list(_parts(t, x, output))
+    factors = _weight_points(weight, t, again=len(parts) > 1)
+    (sh, sw), (height, width) = geometry.stride, t.image_size
+    for some, into in parts:
+        image = like.new_zeros(some.shape[0], height // sh, sh, width // sw, sw, t.outputs)
+        for p in range(len(t.vertical.pixels)):
+            _add_places(torch.bmm(_input_points(some, t, p), factors(p)), t, p, image)
+        whole = image.view(-1, height, width, t.outputs).permute(0, 3, 1, 2)
+        into.copy_(cropped(whole, geometry).permute(0, 2, 3, 1))
     return output.permute(0, 3, 1, 2)
 
 
 def gradient_of_input(weight: Tensor, y: Tensor, geometry: Geometry) -> Tensor:
     """``(N, C, H, W)`` from the weight ``(C, O, K, L)`` and the gradient by the output ``(N, O, Y, X)``."""
-    t = tiling(geometry, *weight.shape[:2], halves=_halves(y))
-    factors = _weight_points(weight, t).transpose(1, 2)
-    y = y.permute(0, 2, 3, 1).contiguous()
-    gradient = _empty_inputs(like_products(y, weight), y.shape[0], t)
-    for some, into in _parts(t, y, gradient):
-        _inputs(torch.bmm(_output_points(some, t), factors), t, into)
-    return _untiled(gradient, t)
+    gradient, _ = _gradients(None, weight, y, tiling(geometry, *weight.shape[:2], halves=_halves(y)))
+    assert gradient is not None
+    return gradient
 
 
 def gradient_of_weight(x: Tensor, y: Tensor, geometry: Geometry) -> Tensor:
     """``(C, O, K, L)`` from the input ``(N, C, H, W)`` and the gradient by the output ``(N, O, Y, X)``."""
-    t = tiling(geometry, x.shape[1], y.shape[1], halves=_halves(x))
-    x, y = x.permute(0, 2, 3, 1).contiguous(), y.permute(0, 2, 3, 1).contiguous()
-    sums = _no_sums(like_products(x, y), t)
-    for some, others in _parts(t, x, y):
-        sums.baddbmm_(_input_points(some, t).transpose(1, 2), _output_points(others, t))
-    return _weight(sums, t)
+    _, gradient = _gradients(x, None, y, tiling(geometry, x.shape[1], y.shape[1], halves=_halves(x)))
+    assert gradient is not None
+    return gradient
 
 
 def both_gradients(x: Tensor, weight: Tensor, y: Tensor, geometry: Geometry) -> tuple[Tensor, Tensor]:
     """The last two, for which the gradient by the output is evaluated only once."""
-    t = tiling(geometry, *weight.shape[:2], halves=_halves(x))
-    factors = _weight_points(weight, t).transpose(1, 2)
-    x, y = x.permute(0, 2, 3, 1).contiguous(), y.permute(0, 2, 3, 1).contiguous()
-    gradient, sums = _empty_inputs(y, y.shape[0], t), _no_sums(y, t)
-    for some, others, into in _parts(t, x, y, gradient):
-        points = _output_points(others, t)
-        sums.baddbmm_(_input_points(some, t).transpose(1, 2), points)
-        _inputs(torch.bmm(points, factors), t, into)
-    return _untiled(gradient, t), _weight(sums, t)
+    of_input, of_weight = _gradients(x, weight, y, tiling(geometry, *weight.shape[:2], halves=_halves(x)))
+    assert of_input is not None
+    assert of_weight is not None
+    return of_input, of_weight
+
+
+def _gradients(
+    x: Tensor | None, weight: Tensor | None, y: Tensor, t: Tiling
+) -> tuple[Tensor | None, Tensor | None]:
+    """That by the input if there is a weight, and that by the weight if there is an input."""
+    (s, u), (th, tw), (sh, sw), (down, across) = t.tiles, t.tile, t.geometry.stride, t.blocks
+    other = weight if x is None else x
+    assert other is not None
+    like = like_products(y, other)
+    y = y.permute(0, 2, 3, 1).contiguous()
+    inputs = like.new_zeros(y.shape[0], s, th, u, tw, t.channels)
+    kernel = like.new_zeros(t.channels, down, sh, across, sw, t.outputs)
+    parts = list(_parts(t, y if x is None else x.permute(0, 2, 3, 1).contiguous(), y, inputs))
+    factors = None if weight is None else _weight_points(weight, t, again=len(parts) > 1)
+    sums: dict[int, Tensor] = {}
+    for number, (some, others, into) in enumerate(parts, 1):
+        image = _padded(others, t)
+        for p in range(len(t.vertical.pixels)):
+            points = _output_points(image, t, p)
+            if factors is not None:
+                _add_inputs(torch.bmm(points, factors(p).transpose(1, 2)), t, p, into)
+            if x is not None:
+                rows = _input_points(some, t, p).transpose(1, 2)
+                sums[p] = torch.bmm(rows, points) if p not in sums else sums[p].baddbmm_(rows, points)
+                if number == len(parts):
+                    _add_weight(sums.pop(p), t, p, kernel)
+    return (None if weight is None else _untiled(inputs, t)), (None if x is None else _untaken(kernel, t))
 
 
 def _halves(x: Tensor) -> bool:
@@ -87,109 +112,109 @@ def _halves(x: Tensor) -> bool:
 
 
 def _parts(t: Tiling, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Some images at a time, so that their products stay in the cache; all of them in a graph."""
+    """Some images at a time; all of them in a graph."""
     if torch.compiler.is_compiling():
         yield tensors
         return
     n, (sh, sw) = tensors[0].shape[0], t.geometry.stride
-    rows = math.prod(t.points) * math.prod(t.tiles)
+    rows = len(t.horizontal.pixels) * math.prod(t.tiles)
     parts = -(-n * rows * max(t.channels, sh * sw * t.outputs) // NUMBERS_AT_ONCE)
     at_once = max(1, -(-n // max(1, parts)))
     for start in range(0, max(1, n), at_once):
         yield tuple(tensor.narrow(0, start, min(at_once, n - start)) for tensor in tensors)
 
 
-def _weight_points(weight: Tensor, t: Tiling) -> Tensor:
-    """B w: ``(P * Q, C, sh * sw * O)``."""
+def _weight_points(weight: Tensor, t: Tiling, *, again: bool) -> Callable[[int], Tensor]:
+    """B w as a function of ``p``: ``(Q, C, sh * sw * O)``; kept if it is asked for ``again``."""
     table = kernel_blocks(dilated(weight, t.geometry), *t.geometry.stride)  # (down, across, C, sh * sw * O)
-    points = table.new_empty(*t.points, *table.shape[2:])
-    for i, row in enumerate(_mix(t.schemes[0].blocks, table)):
-        _mix(t.schemes[1].blocks, row, points[i])
-    return points.reshape(-1, *points.shape[2:])
+
+    def points(p: int) -> Tensor:
+        into = table.new_empty(len(t.horizontal.pixels), *table.shape[2:])
+        _mix(t.horizontal.blocks, _mixed(t.vertical.blocks[p], table), into)
+        return into
+
+    return cache(points) if again else points
 
 
-def _input_points(x: Tensor, t: Tiling) -> Tensor:
-    """A x: ``(P * Q, m * S * U, C)`` from images ``(m, H, W, C)``."""
+def _input_points(x: Tensor, t: Tiling, p: int) -> Tensor:
+    """A x: ``(Q, m * S * U, C)`` from images ``(m, H, W, C)``."""
     (th, tw), (s, u) = t.tile, t.tiles
     if (s * th, u * tw) != t.geometry.input_size:
         x = F.pad(x, (0, 0, 0, u * tw - x.shape[2], 0, s * th - x.shape[1]))
-    tiles = x.view(-1, s, th, u, tw, t.channels)
-    points = x.new_empty(*t.points, tiles.shape[0], s, u, t.channels)
-    for i, row in enumerate(_mix(t.schemes[0].pixels, tiles.movedim(2, 0))):
-        _mix(t.schemes[1].pixels, row.movedim(3, 0), points[i])
-    return points.view(t.points[0] * t.points[1], -1, t.channels)
+    row = _mixed(t.vertical.pixels[p], x.view(-1, s, th, u, tw, t.channels).movedim(2, 0))
+    points = x.new_empty(len(t.horizontal.pixels), x.shape[0], s, u, t.channels)
+    _mix(t.horizontal.pixels, row.movedim(3, 0), points)
+    return points.view(points.shape[0], -1, t.channels)
 
 
-def _output_points(y: Tensor, t: Tiling) -> Tensor:
-    """C' y: ``(P * Q, m * S * U, sh * sw * O)`` from images ``(m, Y, X, O)``."""
+def _padded(y: Tensor, t: Tiling) -> Tensor:
+    """All places of images ``(m, Y, X, O)``: ``(m, places, sh, places, sw, O)``."""
     (sh, sw), (top, left), (height, width) = t.geometry.stride, t.geometry.padding, t.image_size
     y = F.pad(y, (0, 0, left, width - left - y.shape[2], top, height - top - y.shape[1]))
-    image = y.view(-1, height // sh, sh, width // sw, sw, t.outputs)
-    points = y.new_empty(*t.points, image.shape[0], *t.tiles, sh, sw, t.outputs)
-    rows = [part(image, ALL, places) for places in _places(t, 0)]
-    for i, row in enumerate(_mix(_transposed(t.schemes[0].places), rows)):
-        parts = [part(row, ALL, ALL, ALL, places).transpose(2, 3) for places in _places(t, 1)]
-        _mix(_transposed(t.schemes[1].places), parts, points[i])
-    return points.view(t.points[0] * t.points[1], -1, sh * sw * t.outputs)
+    return y.view(-1, height // sh, sh, width // sw, sw, t.outputs)
 
 
-def _empty_inputs(like: Tensor, n: int, t: Tiling) -> Tensor:
-    (s, u), (th, tw) = t.tiles, t.tile
-    return like.new_empty(n, s, th, u, tw, t.channels)
+def _output_points(image: Tensor, t: Tiling, p: int) -> Tensor:
+    """C' y: ``(Q, m * S * U, sh * sw * O)`` from what `_padded` gives."""
+    (sh, sw), (down, right) = t.geometry.stride, _places(t)
+    row = _mixed([places[p] for places in t.vertical.places], [part(image, ALL, one) for one in down])
+    points = image.new_empty(len(t.horizontal.pixels), image.shape[0], *t.tiles, sh, sw, t.outputs)
+    columns = [part(row, ALL, ALL, ALL, one).transpose(2, 3) for one in right]
+    _mix(_transposed(t.horizontal.places), columns, points)
+    return points.view(points.shape[0], -1, sh * sw * t.outputs)
 
 
-def _inputs(products: Tensor, t: Tiling, into: Tensor) -> None:
-    """A' m: images ``(m, S, pixels, U, pixels, C)`` from products ``(P * Q, m * S * U, C)``."""
-    products = products.view(*t.points, -1, *t.tiles, t.channels)
-    for i, row in enumerate(_mix(_transposed(t.schemes[0].pixels), products)):
-        _mix(_transposed(t.schemes[1].pixels), row, into[:, :, i].movedim(3, 0))
+def _add_places(products: Tensor, t: Tiling, p: int, image: Tensor) -> None:
+    """Add C m to an image ``(m, places, sh, places, sw, O)``; ``m`` is ``(Q, m * S * U, sh * sw * O)``."""
+    products = products.view(products.shape[0], -1, *t.tiles, *t.geometry.stride, t.outputs)
+    down, right = _places(t)
+    for column, product in zip(right, _mix(t.horizontal.places, products), strict=True):
+        for row, factors in zip(down, t.vertical.places, strict=True):
+            if factors[p]:
+                part(image, ALL, row, ALL, column).transpose(2, 3).add_(product, alpha=factors[p])
 
 
-def _untiled(images: Tensor, t: Tiling) -> Tensor:
+def _add_inputs(products: Tensor, t: Tiling, p: int, inputs: Tensor) -> None:
+    """Add A' m to images ``(m, S, pixels, U, pixels, C)``; ``m`` is ``(Q, m * S * U, C)``."""
+    products = products.view(products.shape[0], -1, *t.tiles, t.channels)
+    for j, product in enumerate(_mix(_transposed(t.horizontal.pixels), products)):
+        for i, factor in enumerate(t.vertical.pixels[p]):
+            if factor:
+                inputs[:, :, i, :, j].add_(product, alpha=factor)
+
+
+def _add_weight(sums: Tensor, t: Tiling, p: int, kernel: Tensor) -> None:
+    """Add B' m to a kernel ``(C, down, sh, across, sw, O)``; ``m`` is ``(Q, C, sh * sw * O)``."""
+    sums = sums.view(sums.shape[0], t.channels, *t.geometry.stride, t.outputs)
+    for j, product in enumerate(_mix(_transposed(t.horizontal.blocks), sums)):
+        for i, factor in enumerate(t.vertical.blocks[p]):
+            if factor:
+                kernel[:, i, :, j].add_(product, alpha=factor)
+
+
+def _untiled(inputs: Tensor, t: Tiling) -> Tensor:
     """``(N, C, H, W)``, without what fills the last tiles."""
     (h, w), (tall, wide) = t.geometry.input_size, (a * b for a, b in zip(t.tiles, t.tile, strict=True))
-    images = images.reshape(-1, tall, wide, t.channels)
-    return part(images, ALL, slice(h), slice(w)).permute(0, 3, 1, 2)
+    inputs = inputs.reshape(-1, tall, wide, t.channels)
+    return part(inputs, ALL, slice(h), slice(w)).permute(0, 3, 1, 2)
 
 
-def _no_sums(like: Tensor, t: Tiling) -> Tensor:
-    (sh, sw) = t.geometry.stride
-    return like.new_zeros(t.points[0] * t.points[1], t.channels, sh * sw * t.outputs)
-
-
-def _weight(sums: Tensor, t: Tiling) -> Tensor:
-    """B' m: ``(C, O, K, L)`` from products ``(P * Q, C, sh * sw * O)``."""
+def _untaken(kernel: Tensor, t: Tiling) -> Tensor:
+    """``(C, O, K, L)``, without what fills the last blocks and the gaps of dilation."""
+    (tall, wide), (dh, dw) = (
+        map(kernel_span, t.geometry.kernel_size, t.geometry.dilation),
+        t.geometry.dilation,
+    )
     (sh, sw), (down, across) = t.geometry.stride, t.blocks
-    kernel = sums.new_empty(t.channels, down, sh, across, sw, t.outputs)
-    sums = sums.view(*t.points, t.channels, sh, sw, t.outputs)
-    for i, row in enumerate(_mix(_transposed(t.schemes[0].blocks), sums)):
-        _mix(_transposed(t.schemes[1].blocks), row, kernel[:, i].movedim(2, 0))
-    kernel = kernel.view(t.channels, down * sh, across * sw, t.outputs)
-    tall, wide = map(kernel_span, t.geometry.kernel_size, t.geometry.dilation)
-    dh, dw = t.geometry.dilation
+    kernel = kernel.reshape(t.channels, down * sh, across * sw, t.outputs)
     return part(kernel, ALL, slice(0, tall, dh), slice(0, wide, dw)).permute(0, 3, 1, 2)
 
 
-def _image(products: Tensor, t: Tiling) -> Tensor:
-    """C m, where tiles meet added up: ``(m, O, height, width)`` of the products ``(P * Q, m * S * U, sh * sw * O)``."""
-    (sh, sw), (height, width), (th, tw) = t.geometry.stride, t.image_size, t.tile
-    products = products.view(*t.points, -1, *t.tiles, sh, sw, t.outputs)
-    image = products.new_empty(products.shape[2], height // sh, sh, width // sw, sw, t.outputs)
-    image[:, t.tiles[0] * th :].zero_()
-    image[:, :, :, t.tiles[1] * tw :].zero_()
-    for i, (down, row) in enumerate(zip(_places(t, 0), _mix(t.schemes[0].places, products), strict=True)):
-        for j, (right, product) in enumerate(zip(_places(t, 1), _mix(t.schemes[1].places, row), strict=True)):
-            target = part(image, ALL, down, ALL, right).transpose(2, 3)
-            # The first are the tiles' own places, one tile beside the other; the rest lie upon the next tile's.
-            target.copy_(product) if i < th and j < tw else target.add_(product)
-    return image.view(-1, height, width, t.outputs).permute(0, 3, 1, 2)
-
-
-def _places(t: Tiling, axis: int) -> list[slice]:
-    """For each place that a tile reaches, that place of all tiles."""
-    tiles, pixels = t.tiles[axis], t.tile[axis]
+def _places(t: Tiling) -> list[list[slice]]:
+    """Along each axis, for each place that a tile reaches, that place of all tiles."""
     return [
-        slice(first, first + (tiles - 1) * pixels + 1, pixels) for first in range(pixels + t.blocks[axis] - 1)
+        [slice(first, first + (tiles - 1) * pixels + 1, pixels) for first in range(pixels + blocks - 1)]
+        for tiles, pixels, blocks in zip(t.tiles, t.tile, t.blocks, strict=True)
     ]
 
 
@@ -198,20 +223,22 @@ def _transposed(matrix: Matrix) -> Matrix:
 
 
 def _mix(matrix: Matrix, parts: Tensor | Sequence[Tensor], into: Tensor | None = None) -> list[Tensor]:
-    """The matrix times the parts, written ``into`` tensors if given; a row of a single 1 is otherwise that part itself."""
-    mixed = []
-    for index, row in enumerate(matrix):
-        terms = [(factor, term) for factor, term in zip(row, parts, strict=True) if factor]
-        terms.sort(key=lambda pair: -pair[0])  # begin with a 1, so that nothing is multiplied
-        (factor, total), rest = terms[0], terms[1:]
-        if factor != 1:
-            total = total * factor
-        if into is not None:
-            total = into[index].copy_(total)
-        elif rest:
-            total = torch.add(total, rest[0][1], alpha=rest[0][0])
-            rest = rest[1:]
-        for factor, term in rest:
-            total = total.add_(term, alpha=factor)
-        mixed.append(total)
-    return mixed
+    """The matrix times the parts, written ``into`` a tensor if given."""
+    rows = enumerate(matrix)
+    return [_mixed(row, parts, None if into is None else into[index]) for index, row in rows]
+
+
+def _mixed(row: Sequence[float], parts: Tensor | Sequence[Tensor], into: Tensor | None = None) -> Tensor:
+    """The sum of the parts with a row's factors; with a single 1 it is, unless written ``into``, that part itself."""
+    terms = [(factor, term) for factor, term in zip(row, parts, strict=True) if factor]
+    terms.sort(key=lambda pair: -pair[0])  # begin with a 1, so that nothing is multiplied
+    (factor, first), rest = terms[0], terms[1:]
+    total: Tensor = first if factor == 1 else first * factor
+    if into is not None:
+        total = into.copy_(total)
+    elif rest:
+        (factor, term), *rest = rest
+        total = torch.add(total, term, alpha=factor)
+    for factor, term in rest:
+        total = total.add_(term, alpha=factor)
+    return total
