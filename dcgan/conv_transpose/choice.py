@@ -4,7 +4,7 @@ On the CPU:
 
 - `gemm` for the output, and PyTorch's convolutions for the gradients: the fastest for most layers of a DCGAN.
 - `winograd` for all three where its fewer products are worth more than the sums that it adds: with many
-  channels, much to compute, and a kernel that fills the blocks of a stride.
+  channels, much to compute, and a kernel that fills the blocks of a stride. It takes two to three times the memory.
 
 `phase` elsewhere; with groups, whose many small products a grouped convolution does at once; with dilation, whose
 zeros `gemm` would multiply by; and in a graph that is being compiled or exported.
