@@ -19,8 +19,8 @@ from torch import Tensor
 
 from dcgan.conv_transpose.arithmetic import Geometry, Pair, inserted_zeros, kernel_span, transpose_padding
 from dcgan.conv_transpose.convolution import convolve
+from dcgan.conv_transpose.cutting import ALL, cropped, dilated, kernel_blocks, like_products, part
 
-ALL = slice(None)
 # Numbers in each factor that `gemm` multiplies and in what it adds up at once: 4 MB in float32.
 NUMBERS_AT_ONCE = 2**20
 # Input pixels in a row from which on `gemm` puts neighbours side by side.
@@ -122,10 +122,8 @@ def gemm(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
         sums.narrow(0, count, sums.shape[0] - count).zero_()  # the first product covers the others
         for i, j in itertools.product(*map(range, blocks.shape[:2])):
             places = sums.narrow(0, (i * width + j) * m, count)
-            taps = (
-                (min(sh, kernel.shape[2] - i * sh), min(sw, kernel.shape[3] - j * sw)) if i + j else (sh, sw)
-            )
-            for columns in _columns(taps, sw, outputs):
+            taps = (kernel.shape[2] - i * sh, kernel.shape[3] - j * sw)
+            for columns in _columns(taps if i + j else (sh, sw), (sh, sw), outputs):
                 block = blocks[i, j].narrow(1, *columns)
                 places.narrow(1, *columns).addmm_(rows, block, beta=min(i + j, 1))
         image = sums.view(height, width, m, sh, sw, outputs).permute(2, 0, 3, 1, 4, 5)
@@ -192,16 +190,6 @@ def convolution_matrix(weight: Tensor, geometry: Geometry) -> Tensor:
     )
 
 
-def like_products(x: Tensor, weight: Tensor) -> Tensor:
-    """A tensor to make others like, to put products into: under PyTorch's older vmap, a batch if a factor is."""
-    return x.new_zeros(()) * weight.new_zeros(())
-
-
-def part(x: Tensor, *index: slice) -> Tensor:
-    """``x[index]``; where that is all of ``x`` it would be an alias, unknown to the older vmap."""
-    return x[(None, *index)][0]
-
-
 def _parts(n: int, numbers: int) -> tuple[Sequence[int], int]:
     """Where to begin and how many images to take at once, of ``n`` with so many numbers each.
 
@@ -215,25 +203,15 @@ def _parts(n: int, numbers: int) -> tuple[Sequence[int], int]:
     return [min(part * at_once, n - at_once) for part in range(parts)], at_once
 
 
-def kernel_blocks(kernel: Tensor, sh: int, sw: int) -> Tensor:
-    """The kernel ``(C, O, K, L)`` in blocks of ``sh`` by ``sw`` taps: ``(down, across, C, sh * sw * O)``.
+def _columns(taps: Pair, stride: Pair, outputs: int) -> list[Pair]:
+    """First and number of the columns of a block that have a tap, where the kernel has so many rows and columns left.
 
-    Zeros fill the last blocks where the kernel does not come out even.
+    The others are zeros, by which nothing need be multiplied.
     """
-    c, outputs, tall, wide = kernel.shape
-    down, across = -(-tall // sh), -(-wide // sw)
-    if (down * sh, across * sw) != (tall, wide):  # padding by nothing would still copy all weights
-        kernel = F.pad(kernel, (0, across * sw - wide, 0, down * sh - tall))
-    kernel = kernel.reshape(c, outputs, down, sh, across, sw).permute(2, 4, 0, 3, 5, 1)
-    return kernel.reshape(down, across, c, sh * sw * outputs)
-
-
-def _columns(taps: Pair, sw: int, outputs: int) -> list[Pair]:
-    """First and number of a block's columns that have a tap, where its first ``taps`` rows and columns of pixels do."""
-    tall, wide = taps
-    if wide == sw:
-        return [(0, tall * sw * outputs)]
-    return [(row * sw * outputs, wide * outputs) for row in range(tall)]
+    tall, wide = map(min, taps, stride)
+    if wide == stride[1]:
+        return [(0, tall * wide * outputs)]
+    return [(row * stride[1] * outputs, wide * outputs) for row in range(tall)]
 
 
 def _landings(places: int, step: int, before: int, size: int) -> list[tuple[slice | int, slice | int, slice]]:
@@ -256,15 +234,6 @@ def _landings(places: int, step: int, before: int, size: int) -> list[tuple[slic
         if count > 0:
             landings.append((slice(first, first + count), pixel, slice(start, start + count * step, step)))
     return landings
-
-
-def dilated(weight: Tensor, geometry: Geometry) -> Tensor:
-    """The kernel with the zeros that dilation puts between its taps."""
-    if max(geometry.dilation) == 1:
-        return weight
-    spread = weight.new_zeros(*weight.shape[:2], *map(kernel_span, geometry.kernel_size, geometry.dilation))
-    spread[:, :, :: geometry.dilation[0], :: geometry.dilation[1]] = weight
-    return spread
 
 
 def _flipped(weight: Tensor, groups: int) -> Tensor:
@@ -306,13 +275,3 @@ def _phases(
             yield _Phase(
                 slice(first, None, stride), taps, dilation // divisor, (reach - pixel, pixel + count - size)
             )
-
-
-def cropped(full: Tensor, geometry: Geometry) -> Tensor:
-    """What is wanted of the full output: cropped, and extended by zeros where it is too short."""
-    (top, left), (y, x) = geometry.padding, geometry.output_size
-    window = part(full, ALL, ALL, slice(max(0, top), top + y), slice(max(0, left), left + x))
-    if tuple(window.shape[2:]) == geometry.output_size:
-        return window
-    height, width = window.shape[2:]
-    return F.pad(window, (max(0, -left), x - width - max(0, -left), max(0, -top), y - height - max(0, -top)))

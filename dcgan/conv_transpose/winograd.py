@@ -27,16 +27,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dcgan.conv_transpose.algorithms import (
-    ALL,
-    NUMBERS_AT_ONCE,
-    cropped,
-    dilated,
-    kernel_blocks,
-    like_products,
-    part,
-)
+from dcgan.conv_transpose.algorithms import NUMBERS_AT_ONCE
 from dcgan.conv_transpose.arithmetic import Geometry, kernel_span
+from dcgan.conv_transpose.cutting import ALL, cropped, dilated, kernel_blocks, like_products, part
 from dcgan.conv_transpose.tiles import Matrix, Tiling, tiling
 
 

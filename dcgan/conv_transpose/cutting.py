@@ -1,0 +1,53 @@
+"""Kernels and images in pieces: what several algorithms need.
+
+Legend: as in `algorithms`.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from dcgan.conv_transpose.arithmetic import Geometry, kernel_span
+
+ALL = slice(None)
+
+
+def dilated(weight: Tensor, geometry: Geometry) -> Tensor:
+    """The kernel with the zeros that dilation puts between its taps."""
+    if max(geometry.dilation) == 1:
+        return weight
+    spread = weight.new_zeros(*weight.shape[:2], *map(kernel_span, geometry.kernel_size, geometry.dilation))
+    spread[:, :, :: geometry.dilation[0], :: geometry.dilation[1]] = weight
+    return spread
+
+
+def kernel_blocks(kernel: Tensor, sh: int, sw: int) -> Tensor:
+    """The kernel ``(C, O, K, L)`` in blocks of ``sh`` by ``sw`` taps: ``(down, across, C, sh * sw * O)``.
+
+    Zeros fill the last blocks where the kernel does not come out even.
+    """
+    c, outputs, tall, wide = kernel.shape
+    down, across = -(-tall // sh), -(-wide // sw)
+    if (down * sh, across * sw) != (tall, wide):  # padding by nothing would still copy all weights
+        kernel = F.pad(kernel, (0, across * sw - wide, 0, down * sh - tall))
+    kernel = kernel.reshape(c, outputs, down, sh, across, sw).permute(2, 4, 0, 3, 5, 1)
+    return kernel.reshape(down, across, c, sh * sw * outputs)
+
+
+def cropped(full: Tensor, geometry: Geometry) -> Tensor:
+    """What is wanted of the full output: cropped, and extended by zeros where it is too short."""
+    (top, left), (y, x) = geometry.padding, geometry.output_size
+    window = part(full, ALL, ALL, slice(max(0, top), top + y), slice(max(0, left), left + x))
+    if tuple(window.shape[2:]) == geometry.output_size:
+        return window
+    height, width = window.shape[2:]
+    return F.pad(window, (max(0, -left), x - width - max(0, -left), max(0, -top), y - height - max(0, -top)))
+
+
+def part(x: Tensor, *index: slice) -> Tensor:
+    """``x[index]``; where that is all of ``x`` it would be an alias, unknown to the older vmap."""
+    return x[(None, *index)][0]
+
+
+def like_products(x: Tensor, weight: Tensor) -> Tensor:
+    """A tensor to make others like, to put products into: under PyTorch's older vmap, a batch if a factor is."""
+    return x.new_zeros(()) * weight.new_zeros(())
