@@ -50,6 +50,13 @@ class Algorithm(StrEnum):
     matrix = "matrix"
 
 
+class Precision(StrEnum):
+    """In what the networks compute while training; weights, averages and losses are float32 in either."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"  # by autocast: half the memory of the maps, and faster where the hardware has it
+
+
 class Norm(StrEnum):
     """How the discriminator's maps, and with ``every`` the generated images, are normalised."""
 

@@ -19,6 +19,7 @@ from dcgan.choices import (
     LossName,
     Norm,
     OnBadFile,
+    Precision,
     Upsample,
 )
 from dcgan.errors import UserError
@@ -187,6 +188,7 @@ class Config:
     sweep: str = "unnamed"  # of the directory in outputs/sweeps/ that the runs of -m share
     seed: int = 0
     device: Device = Device.auto
+    precision: Precision = Precision.float32  # of the networks while training
     steps: int = 3000  # one update of the discriminator and one of the generator each
     batch_size: int = 32  # images
     log_every: int = 50
@@ -199,6 +201,7 @@ class Config:
 
     def __post_init__(self) -> None:
         self.device = _choice(Device, "device", self.device)
+        self.precision = _choice(Precision, "precision", self.precision)
         for setting in ("seed", "log_every", "sample_every", "checkpoint_every", "evaluate_every"):
             _in_range(setting, getattr(self, setting), 0)
         _in_range("steps", self.steps, 1)

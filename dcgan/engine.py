@@ -10,7 +10,7 @@ from torch.optim import Adam
 from torch.optim.swa_utils import AveragedModel
 
 from dcgan.augment import augmented
-from dcgan.choices import LossName
+from dcgan.choices import LossName, Precision
 from dcgan.config import Config, LossConfig
 from dcgan.errors import UserError
 from dcgan.images import diversity
@@ -105,16 +105,19 @@ def train_step(state: TrainState, config: Config, real: Tensor, labels: Tensor |
     d_lr, g_lr = config.optim.discriminator_lr * rate, config.optim.generator_lr * rate
     latents = g.draw(len(real), random_generator(config.seed, "latents", step)).to(real.device)
 
-    fake = g(latents, labels)
-    real_seen, fake_seen = shown(real, config, step, "real"), shown(fake.detach(), config, step, "generated")
-    real_logits, fake_logits, penalty = judged(d, config.loss, step, real_seen, fake_seen, labels)
+    with precision(config, real.device):
+        fake = g(latents, labels)
+        real_seen = shown(real, config, step, "real")
+        fake_seen = shown(fake.detach(), config, step, "generated")
+        real_logits, fake_logits, penalty = judged(d, config.loss, step, real_seen, fake_seen, labels)
     d_loss = discriminator_loss(config.loss, real_logits, fake_logits)
     d_grad_norm = _update(state, d, state.discriminator_optimizer, d_loss + penalty, d_lr)
 
     d.requires_grad_(False)  # its weights take no gradient in the generator's step
-    fake_logits_after = d(shown(fake, config, step, "generator's"), labels)
-    relativistic = config.loss.name is LossName.relativistic
-    g_loss = generator_loss(config.loss, fake_logits_after, d(real_seen, labels) if relativistic else None)
+    with precision(config, real.device):
+        fake_logits_after = d(shown(fake, config, step, "generator's"), labels)
+        compared = d(real_seen, labels) if config.loss.name is LossName.relativistic else None
+    g_loss = generator_loss(config.loss, fake_logits_after, compared)
     g_grad_norm = _update(state, g, state.generator_optimizer, g_loss, g_lr)
     d.requires_grad_(True)
 
@@ -132,6 +135,12 @@ def train_step(state: TrainState, config: Config, real: Tensor, labels: Tensor |
         **judgement(config.loss, real_logits, fake_logits, fake_logits_after),
     }
     return {name: scalar.detach() for name, scalar in scalars.items()}
+
+
+def precision(config: Config, device: torch.device) -> torch.autocast:
+    """A context in which the networks compute as ``precision`` says."""
+    lower = config.precision is Precision.bfloat16
+    return torch.autocast(device.type, torch.bfloat16, enabled=lower)
 
 
 def shown(images: Tensor, config: Config, step: int, which: str) -> Tensor:

@@ -99,7 +99,7 @@ class Generator(nn.Module):
     def render(self, codes: Tensor) -> Tensor:
         """Images from codes, also from codes that no label has: between classes, or sums of several."""
         images: Tensor = self.layers(codes[:, :, None, None])
-        return images
+        return images.float()  # under autocast they were not
 
 
 class Discriminator(nn.Module):
@@ -134,7 +134,7 @@ class Discriminator(nn.Module):
         logits: Tensor = self.head(features).flatten()
         if self.embedding is not None:
             logits = logits + (self.embedding(labels) * features.flatten(1)).sum(1)
-        return logits
+        return logits.float()  # losses need the precision that autocast took from them
 
 
 def initialise(network: nn.Module, seed: int, stream: str) -> None:

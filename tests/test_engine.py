@@ -1,6 +1,7 @@
 """One training step, and what is random in it."""
 
 import copy
+import dataclasses
 
 import pytest
 import torch
@@ -56,6 +57,25 @@ def test_the_average_lerps_parameters_and_copies_statistics(config, batch):
         torch.testing.assert_close(parameter.data, expected)
     for name, buffer in state.generator_ema.named_buffers():
         assert torch.equal(buffer, state.generator.state_dict()[name])
+
+
+@pytest.mark.parametrize("upsample", ["scratch", "builtin"])
+def test_bfloat16_is_for_what_the_networks_compute_and_for_nothing_else(config, batch, upsample):
+    config.model.upsample = upsample
+    config.loss.penalty_every = 1  # its gradient of a gradient, too
+    exact = engine.train_step(engine.build(config, 10, CPU), config, *batch)
+    config = dataclasses.replace(config, precision="bfloat16")
+    state = engine.build(config, 10, CPU)
+    maps = []
+    for layer in (*state.generator.layers, *state.discriminator.layers):
+        if isinstance(layer, torch.nn.Conv2d | torch.nn.ConvTranspose2d):
+            layer.register_forward_hook(lambda *given: maps.append(given[2].dtype))
+    scalars = engine.train_step(state, config, *batch)
+    assert set(maps) == {torch.bfloat16}
+    assert {tensor.dtype for tensor in (*state.generator.parameters(), *scalars.values())} == {torch.float32}
+    for name in ("loss/discriminator", "loss/generator", "loss/penalty"):
+        assert scalars[name] == pytest.approx(float(exact[name]), rel=0.02)
+        assert scalars[name] != exact[name]
 
 
 def test_the_generators_step_leaves_no_gradient_in_the_discriminator(config, batch, monkeypatch):
