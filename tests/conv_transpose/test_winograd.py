@@ -79,6 +79,22 @@ def test_single_precision_loses_little():
         assert (ours_one - one).norm() < 4 * (theirs_one - one).norm()
 
 
+@pytest.mark.parametrize("at_once", [1, 700, 10**6], ids=["an image at a time", "some", "all"])
+def test_images_in_parts_are_those_of_all_at_once(monkeypatch, at_once):
+    monkeypatch.setattr("dcgan.conv_transpose.winograd.NUMBERS_AT_ONCE", at_once)
+    x = torch.randn(5, 6, 5, 4, dtype=torch.float64, requires_grad=True)
+    w = torch.randn(6, 3, 5, 4, dtype=torch.float64, requires_grad=True)
+    ours, theirs = (
+        function(x, w, None, 2, 1, 1, **how)
+        for function, how in ((conv_transpose2d, {"algorithm": "winograd"}), (built_in, {}))
+    )
+    y = torch.randn_like(theirs)
+    torch.testing.assert_close(ours, theirs)
+    for needed in ([x, w], [x], [w]):
+        gradients = (torch.autograd.grad(output, needed, y, retain_graph=True) for output in (ours, theirs))
+        torch.testing.assert_close(*gradients)
+
+
 def test_auto_takes_it_where_there_is_much_to_save():
     def auto(n, channels, outputs, size, kernel_size=4):
         crop = ((kernel_size - 1) // 2,) * 2
