@@ -239,8 +239,12 @@ def flatten(settings: dict[Any, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """What differs between two plain configs and matters, as ``"steps=2000, now 4000"``."""
-    before, now = flatten(old), flatten(new)
+    """What differs between two plain configs and matters, as ``"steps=2000, now 4000"``.
+
+    A setting that one of them does not know yet is at its default there.
+    """
+    default = flatten(Config().to_plain())
+    before, now = default | flatten(old), default | flatten(new)
     return [
         f"{key}={before.get(key)}, now {now.get(key)}"
         for key in sorted((before.keys() | now.keys()) - INCIDENTAL)

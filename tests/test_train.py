@@ -11,6 +11,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from dcgan import checkpoint, cli
+from dcgan.config import Config, differences
 
 # Small enough for seconds, long enough to be interrupted.
 TINY = ["experiment=smoke", "name=tiny", "steps=40", "log_every=1", "sample_every=20", "checkpoint_every=7"]
@@ -299,3 +300,10 @@ def test_intels_library_is_asked_for_the_same_bits_in_every_run(monkeypatch):
             monkeypatch.setenv("MKL_CBWR", given)
         cli.exit_on_error(lambda: seen.append(os.environ["MKL_CBWR"]))
         assert seen[-1] == expected
+
+
+def test_a_run_of_an_earlier_version_had_the_default_of_a_setting_that_came_later():
+    now = Config().to_plain()
+    earlier = {key: value for key, value in now.items() if key != "precision"}
+    assert differences(earlier, now) == []
+    assert differences(earlier, now | {"precision": "bfloat16"}) == ["precision=float32, now bfloat16"]
