@@ -134,8 +134,14 @@ def exit_on_error(command: Callable[[], object]) -> None:
 
 def fail(error: Exception) -> NoReturn:
     """Print an error's sentence and exit with 1."""
-    print(f"error: {sentence(error)}", file=sys.stderr)
+    if speaks():
+        print(f"error: {sentence(error)}", file=sys.stderr)
     sys.exit(1)
+
+
+def speaks() -> bool:
+    """Whether this process is the one, of those of torchrun, that says what they all have to say."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def sentence(error: BaseException, schema: Any = Config) -> str:

@@ -189,6 +189,7 @@ class Config:
     seed: int = 0
     device: Device = Device.auto
     precision: Precision = Precision.float32  # of the networks while training
+    compile: bool = False  # the networks, by torch.compile: for GPUs; slower on a CPU
     steps: int = 3000  # one update of the discriminator and one of the generator each
     batch_size: int = 32  # images
     log_every: int = 50

@@ -1,5 +1,6 @@
 """What training is: the state, and one step of it. Tensors in, scalars out; no files, no clock."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Adam
 from torch.optim.swa_utils import AveragedModel
 
+from dcgan import parallel
 from dcgan.augment import augmented
 from dcgan.choices import LossName, Precision
 from dcgan.config import Config, LossConfig
@@ -75,6 +77,8 @@ def build(config: Config, num_classes: int, device: torch.device) -> TrainState:
     if config.model.spectral_norm:
         spectral_normalise(discriminator, config.seed)
     generator, discriminator = generator.to(device), discriminator.to(device)
+    if config.compile:
+        compile_networks(generator, discriminator, device)
     optim, betas = config.optim, (config.optim.betas[0], config.optim.betas[1])
     return TrainState(
         generator,
@@ -85,13 +89,30 @@ def build(config: Config, num_classes: int, device: torch.device) -> TrainState:
     )
 
 
+def compile_networks(generator: Generator, discriminator: Discriminator, device: torch.device) -> None:
+    """Let `torch.compile` translate both; the first step takes the time for it.
+
+    Raises:
+        UserError: if the machine lacks what that takes, such as a C++ compiler.
+    """
+    try:
+        torch.compile(torch.sin)(torch.zeros(2, device=device))
+    except Exception as error:  # whichever backend is missing, with an error of its own
+        reason = str(error).splitlines()[0]
+        raise UserError(f"compile=true does not work on this machine ({reason}); leave it out") from error
+    # The compiler looks for a gradient of the generated images, which are no leaf, and is warned.
+    warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor that is not a leaf")
+    generator.compile()
+    discriminator.compile()
+
+
 def train_step(state: TrainState, config: Config, real: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
     """One update of the discriminator, then one of the generator, then of its average.
 
     Args:
         state: is changed in place.
         config: the run's settings.
-        real: ``(N, C, H, W)`` float32 in [-1, 1].
+        real: ``(N, C, H, W)`` float32 in [-1, 1]; of several processes, this one's share of the batch.
         labels: ``(N,)`` int64, of the real images and asked of the generated ones; None if unconditional.
 
     Returns:
@@ -103,7 +124,8 @@ def train_step(state: TrainState, config: Config, real: Tensor, labels: Tensor |
     g, d, step = state.generator, state.discriminator, state.step
     rate = learning_rate_factor(step, config.steps, config.optim.decay_from)
     d_lr, g_lr = config.optim.discriminator_lr * rate, config.optim.generator_lr * rate
-    latents = g.draw(len(real), random_generator(config.seed, "latents", step)).to(real.device)
+    latents = g.draw(len(real) * parallel.count(), random_generator(config.seed, "latents", step))
+    latents = parallel.share(latents).to(real.device)
 
     with precision(config, real.device):
         fake = g(latents, labels)
@@ -121,6 +143,9 @@ def train_step(state: TrainState, config: Config, real: Tensor, labels: Tensor |
     g_grad_norm = _update(state, g, state.generator_optimizer, g_loss, g_lr)
     d.requires_grad_(True)
 
+    parallel.average(
+        [buffer for network in (g, d) for buffer in network.buffers() if buffer.is_floating_point()]
+    )
     state.average.update_parameters(g)
     state.step += 1
     scalars = {
@@ -146,10 +171,11 @@ def precision(config: Config, device: torch.device) -> torch.autocast:
 def shown(images: Tensor, config: Config, step: int, which: str) -> Tensor:
     """What the discriminator is shown of images: changed and with noise, each time in a way of its own."""
     loss = config.loss
-    images = augmented(images, loss.augment, random_generator(config.seed, f"augment {which}", step))
+    random = random_generator(config.seed, parallel.own(f"augment {which}"), step)
+    images = augmented(images, loss.augment, random)
     deviation = loss.instance_noise * (1 - step / config.steps)
     if deviation:
-        random = random_generator(config.seed, f"noise {which}", step)
+        random = random_generator(config.seed, parallel.own(f"noise {which}"), step)
         images = images + deviation * torch.randn(images.shape, generator=random).to(images.device)
     return images
 
@@ -162,7 +188,9 @@ def judged(
     weight = loss.penalty_every if (step + 1) % loss.penalty_every == 0 else 0
     r1, r2 = weight * loss.r1, weight * loss.r2
     real, fake = real.detach().requires_grad_(r1 > 0), fake.requires_grad_(r2 > 0)
-    real_logits, fake_logits = d(real, labels), d(fake, labels)
+    # A penalty derives a gradient, which compiled code cannot: its forward is taken as it is written.
+    judge = d.forward if r1 or r2 or weight * loss.gradient_penalty else d
+    real_logits, fake_logits = judge(real, labels), judge(fake, labels)
     penalty = real_logits.new_zeros(())
     if r1:
         penalty = penalty + r1 / 2 * squared_gradient(real_logits, real)
@@ -172,7 +200,7 @@ def judged(
         # The places between are not drawn but spread evenly: as uniform, and nothing random.
         share = (torch.arange(len(real), device=real.device) + 0.5).view(-1, 1, 1, 1) / len(real)
         between = torch.lerp(real, fake, share).detach().requires_grad_(True)
-        penalty = penalty + weight * loss.gradient_penalty * gradient_penalty(d(between, labels), between)
+        penalty = penalty + weight * loss.gradient_penalty * gradient_penalty(judge(between, labels), between)
     return real_logits, fake_logits, penalty
 
 
@@ -201,10 +229,13 @@ def _update(state: TrainState, network: nn.Module, optimizer: Adam, loss: Tensor
     loss.backward()
     group = optimizer.param_groups[0]
     group["lr"] = lr
-    norm = nn.utils.get_total_norm([p.grad for p in group["params"] if p.grad is not None])
-    if not torch.isfinite(loss + norm):
+    gradients = [p.grad for p in group["params"] if p.grad is not None]
+    mean_loss = loss.detach().clone()
+    parallel.average([*gradients, mean_loss])
+    norm = nn.utils.get_total_norm(gradients)
+    if not torch.isfinite(mean_loss + norm):
         raise UserError(
-            f"{_not_finite(network, loss)} of the {type(network).__name__.lower()} is not finite at step "
+            f"{_not_finite(network, mean_loss)} of the {type(network).__name__.lower()} is not finite at step "
             f"{state.step + 1}: the training diverged; the last checkpoint is kept; start anew with smaller "
             "optim.generator_lr and optim.discriminator_lr, or with loss.r1=1"
         )

@@ -8,6 +8,8 @@ import os
 import shutil
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -36,36 +38,47 @@ LOCK, LOG = ".lock", "run.log"
 
 def train(config: Config, run_dir: Path) -> int:
     """Train, or go on training, in ``run_dir``, which nobody else uses; returns the exit code."""
-    # Importing torch takes seconds, for which --help and a mistyped setting should not have to wait.
-    from dcgan import data, engine, evaluation, run_directory
+    from dcgan import data, engine, evaluation, parallel, run_directory
     from dcgan.device import choose_device
     from dcgan.tracking import log_to
 
-    log_to(run_dir / LOG)
+    if parallel.first():
+        log_to(run_dir / LOG)
+    else:
+        logging.disable()
 
-    # --- Build ---
-    device = choose_device(config.device)
-    found = data.load(config.data)
-    augment, on_device = config.data.augment, config.data.on_device
-    batches = data.Batches(found.shown, config.batch_size, config.seed, device, augment, on_device)
-    num_classes = len(found.train.classes) if config.model.conditional else 0
-    state = engine.build(config, num_classes, device)
-    # What a checkpoint says of where it comes from, beside the state. The pictures are all that could be shown.
-    fingerprint = found.train.fingerprint
-    origin = {"config": config.to_plain(), "num_classes": num_classes, "data_fingerprint": fingerprint}
+    with parallel.together():
+        # --- Build ---
+        device = choose_device(config.device)
+        found = data.load(config.data)
+        augment, on_device = config.data.augment, config.data.on_device
+        batches = data.Batches(found.shown, config.batch_size, config.seed, device, augment, on_device)
+        num_classes = len(found.train.classes) if config.model.conditional else 0
+        state = engine.build(config, num_classes, device)
+        # What a checkpoint says of where it comes from, beside the state. The pictures are all that could be shown.
+        fingerprint = found.train.fingerprint
+        origin = {"config": config.to_plain(), "num_classes": num_classes, "data_fingerprint": fingerprint}
 
-    # --- Resume ---
-    run_directory.resume(state, config, run_dir, origin)
+        # --- Resume ---
+        if parallel.first():
+            run_directory.resume(state, config, run_dir, origin)
+    if parallel.count() > 1:
+        state.load_state_dict(parallel.from_first(state.state_dict()))
     if state.step >= config.steps:
         log.info("%s is finished: step %d of %d", run_dir, state.step, config.steps)
         return 0
-    describe(run_dir, config, state, len(found.shown), len(found.held_out), device)
-    run_directory.list_skipped(run_dir, found.skipped)
     evaluator = None
-    if config.evaluate_every:
-        evaluator = evaluation.Evaluator(found, config.evaluate_samples, num_classes > 0, device)
+    with parallel.together():
+        if parallel.first():
+            describe(run_dir, config, state, len(found.shown), len(found.held_out), device)
+            run_directory.list_skipped(run_dir, found.skipped)
+            if config.evaluate_every:
+                evaluator = evaluation.Evaluator(found, config.evaluate_samples, num_classes > 0, device)
 
-    stopped_by = loop(config, run_dir, state, batches, evaluator, origin)
+    if parallel.first():
+        stopped_by = loop(config, run_dir, state, batches, evaluator, origin)
+    else:
+        stopped_by = follow(config, state, batches, conditional=num_classes > 0)
     if stopped_by:
         log.info("stopped and saved at step %d; the same command goes on from there", state.step)
         return 128 + stopped_by
@@ -82,13 +95,14 @@ def loop(
     origin: dict[str, Any],
 ) -> int:
     """Step until all are done or a signal comes; returns the signal's number, or 0."""
-    from dcgan import engine, evaluation, run_directory, sampling
+    from dcgan import engine, evaluation, parallel, run_directory, sampling
     from dcgan.images import grid
     from dcgan.tracking import Tracker
     from dcgan.watch import Watch
 
     num_classes, watch, best = origin["num_classes"], Watch(), run_directory.Best(run_dir)
     latents, labels, columns = sampling.fixed_inputs(state.generator_ema, num_classes)
+    stopped_by = 0
     losses: dict[str, float] = {}  # the newest
     results: dict[str, float] = {}  # of the newest evaluation
 
@@ -101,7 +115,7 @@ def loop(
             tracker.text("settings", (run_dir / "config.yaml").read_text())
             examples = batches.data.examples(columns, sampling.GRID_ROWS, by_class=num_classes > 0)
             tracker.picture(0, "real", grid(examples, columns))
-        while state.step < config.steps and not stop.received:
+        while state.step < config.steps and not (stopped_by := parallel.most(stop.received)):
             real, classes = batches[state.step]
             result = engine.train_step(state, config, real, classes if num_classes else None)
             tracker.advance()
@@ -123,9 +137,21 @@ def loop(
             if due(config.checkpoint_every) and state.step < config.steps:
                 run_directory.save(state, config, run_dir, origin)
         run_directory.save(state, config, run_dir, origin, last=True)
-        if not stop.received:
+        if not stopped_by:
             tracker.finish(config.to_plain(), results or losses)
-    return stop.received
+    return stopped_by
+
+
+def follow(config: Config, state: "TrainState", batches: "Batches", conditional: bool) -> int:
+    """What torchrun's other processes do of `loop`: the steps, and nothing that the first one writes."""
+    from dcgan import engine, parallel
+
+    stopped_by = 0
+    with StopSignals() as stop:
+        while state.step < config.steps and not (stopped_by := parallel.most(stop.received)):
+            real, classes = batches[state.step]
+            engine.train_step(state, config, real, classes if conditional else None)
+    return stopped_by
 
 
 def describe(
@@ -170,19 +196,41 @@ class StopSignals:
 
 
 def train_alone(config: Config, run_dir: Path) -> int:
-    """`train`, with the directory locked against other processes."""
+    """`train`, with the directory locked against processes that are not of this run."""
+    # Importing torch takes seconds, for which --help and a mistyped setting should not have to wait.
+    from dcgan import parallel
+
+    parallel.join()
+    with ExitStack() as whole:
+        with parallel.together():
+            if parallel.first():
+                whole.enter_context(locked(run_dir))
+        return train(config, run_dir)
+
+
+@contextmanager
+def locked(run_dir: Path) -> Iterator[None]:
+    """While entered, no other process can.
+
+    Raises:
+        UserError: if one has.
+    """
+    lock = FileLock(run_dir / LOCK, timeout=0)
     try:
-        with FileLock(run_dir / LOCK, timeout=0):
-            return train(config, run_dir)
+        lock.acquire()
     except Timeout as error:
         raise UserError(
             f"another process is training in {run_dir}; wait for it or set another name="
         ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def discard_if_empty(run_dir: Path) -> None:
     """Leave no directory behind of a run that came to nothing: a log of the attempt is no run."""
-    if {path.name for path in run_dir.iterdir()} <= {LOCK, LOG}:
+    if cli.speaks() and {path.name for path in run_dir.iterdir()} <= {LOCK, LOG}:
         shutil.rmtree(run_dir)
 
 
@@ -201,7 +249,8 @@ def job(composed: DictConfig) -> None:
     except UserError as error:
         discard_if_empty(run_dir)
         if hydra_config.mode is RunMode.MULTIRUN:
-            print(f"error: {run_dir.name}: {error}", file=sys.stderr)
+            if cli.speaks():
+                print(f"error: {run_dir.name}: {error}", file=sys.stderr)
             raise  # Hydra goes on with the other runs and raises the first such error at the end
         cli.fail(error)
     if code:

@@ -14,14 +14,17 @@ ROOT = Path(__file__).parents[1]
 def command(tmp_path):
     """``command("train", "steps=3")`` runs ``python -m dcgan.train steps=3`` in a directory of its own.
 
-    With ``wait=False`` it gives the running process. A name that ends in ``.py`` is a script.
+    With ``wait=False`` it gives the running process. A name that ends in ``.py`` is a script. More than one of
+    ``processes`` are those of torchrun.
     """
-    processes = []
+    started = []
 
-    def start(program, *arguments, wait=True):
+    def start(program, *arguments, wait=True, processes=1):
         script = ["scripts/" + program] if program.endswith(".py") else ["-m", f"dcgan.{program}"]
         if program.endswith(".py"):
             script = [str(ROOT / script[0])]
+        if processes > 1:
+            script = ["-m", "torch.distributed.run", f"--nproc-per-node={processes}", *script]
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error::UserWarning"}
         environment.pop("PYTEST_CURRENT_TEST", None)
         process = subprocess.Popen(
@@ -32,14 +35,14 @@ def command(tmp_path):
             stderr=subprocess.PIPE,
             text=True,
         )
-        processes.append(process)
+        started.append(process)
         if not wait:
             return process
         stdout, stderr = process.communicate(timeout=240)
         return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
     yield start
-    for process in processes:
+    for process in started:
         if process.poll() is None:
             process.kill()
             process.wait()

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from dcgan import engine
+from dcgan.choices import Upsample
 from dcgan.config import Config, LossConfig, ModelConfig
 from dcgan.errors import UserError
 
@@ -76,6 +77,33 @@ def test_bfloat16_is_for_what_the_networks_compute_and_for_nothing_else(config, 
     # A number has 8 bits, and the penalty is the square of a gradient through all layers.
     for name, near in {"loss/discriminator": 0.02, "loss/generator": 0.02, "loss/penalty": 0.1}.items():
         assert scalars[name] == pytest.approx(float(exact[name]), rel=near)
+
+
+@pytest.mark.parametrize("upsample", ["scratch", "builtin"])
+def test_compiled_networks_train_as_they_do_otherwise(config, batch, upsample):
+    config.model.upsample = Upsample(upsample)
+    config.loss.penalty_every = 2
+    scalars = []
+    for config.compile in (False, True):
+        state = engine.build(config, 10, CPU)
+        scalars += [engine.train_step(state, config, *batch) for _ in range(2)]  # the second has a penalty
+        sample = state.generator_ema(torch.zeros(1, 8), batch[1][:1])
+    for expected, got in zip(scalars[:2], scalars[2:], strict=True):
+        torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-4)
+    assert sample.isfinite().all()
+    assert all("_orig_mod" not in name for name in state.state_dict()["generator"])
+
+
+def test_a_machine_that_cannot_compile_is_told_so(config, monkeypatch):
+    def broken(_):
+        raise RuntimeError("no C++ compiler\nand a long story")
+
+    monkeypatch.setattr("torch.compile", broken)
+    config.compile = True
+    with pytest.raises(
+        UserError, match=r"^compile=true does not work on this machine \(no C\+\+ compiler\); "
+    ):
+        engine.build(config, 10, CPU)
 
 
 def test_the_generators_step_leaves_no_gradient_in_the_discriminator(config, batch, monkeypatch):

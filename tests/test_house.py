@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 LAYERS = [
     {"errors", "conv_transpose", "choices", "config", "randomness", "device", "images"}
-    | {"checkpoint", "plots", "tracking", "watch"},
+    | {"checkpoint", "parallel", "plots", "tracking", "watch"},
     {"augment", "explain", "losses", "networks", "data"},
     {"benchmark", "engine", "evaluation", "exploring", "exporting", "reporting", "sampling"},
     {"cli", "run_directory", "train"},

@@ -1,5 +1,7 @@
 """Prepared pictures -> batches of float32, each a function of (seed, step) alone.
 
+Of several processes each gets its share of a batch.
+
 Legend: ``M`` rows of the store, ``N`` images, ``C`` channels, ``H W`` size.
 """
 
@@ -12,6 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from dcgan import parallel
 from dcgan.config import AugmentConfig
 from dcgan.errors import UserError
 from dcgan.images import moved, to_float
@@ -81,7 +84,7 @@ class Batches:
 
     Args:
         data: the pictures.
-        batch_size: in pictures.
+        batch_size: in pictures, of all processes together.
         seed: of the order and of what is changed at random.
         device: where the batches shall be.
         augment: what to change at random.
@@ -89,7 +92,7 @@ class Batches:
             what is free.
 
     Raises:
-        UserError: if the set has fewer pictures than a batch.
+        UserError: if the set has fewer pictures than a batch, or a batch cannot be shared out.
     """
 
     def __init__(
@@ -106,6 +109,11 @@ class Batches:
             raise UserError(
                 f"batch_size={batch_size} is more than the {count} pictures to train on; "
                 f"{f'set batch_size={count} or less, or ' if count > 1 else ''}find more pictures"
+            )
+        if batch_size % parallel.count() or batch_size < 2 * parallel.count():
+            raise UserError(
+                f"batch_size={batch_size} cannot be shared out to {parallel.count()} processes; "
+                f"set a multiple of {parallel.count()}, at least 2 each"
             )
         self.data, self.device, self.augment = data, device, augment or AugmentConfig()
         self.labels = torch.from_numpy(data.labels).to(device)
@@ -131,12 +139,12 @@ class Batches:
     def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
         """The images, float32 ``(N, C, H, W)`` in [-1, 1], and labels ``(N,)`` of ``step``, from 0."""
         epoch, batch = divmod(step, self.per_epoch)
-        chosen = self._order(epoch)[batch * self.batch_size : (batch + 1) * self.batch_size]
+        chosen = parallel.share(self._order(epoch)[batch * self.batch_size : (batch + 1) * self.batch_size])
         if self.resident is None:
             images = self.data.images(chosen.numpy()).to(self.device)
         else:
             images = self.resident[chosen.to(self.device)]
-        images = augmented(images, self.augment, generator(self.seed, "augment", step))
+        images = augmented(images, self.augment, generator(self.seed, parallel.own("augment"), step))
         return to_float(images), self.labels[chosen.to(self.device)]
 
 

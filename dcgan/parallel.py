@@ -1,0 +1,114 @@
+"""Several processes that train one pair of networks, as torchrun starts them: each takes its share of every batch.
+
+The shares of one random draw are drawn, and gradients are averaged, so that the training is that of one process,
+but for BatchNorm's mean and deviation, which each process takes of its own share. Without torchrun there is one
+process, and nothing in this file does anything.
+"""
+
+import atexit
+import io
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from dcgan.errors import UserError
+
+PATIENCE = timedelta(hours=1)  # for which the others wait while the first one evaluates
+
+
+def count() -> int:
+    """How many processes there are, on all machines."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def rank() -> int:
+    """Which of them this is, from 0."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def local_rank() -> int:
+    """Which of those on this machine this is, and so which of its GPUs it computes on."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def first() -> bool:
+    """Whether this is the process that writes and speaks."""
+    return rank() == 0
+
+
+def join() -> None:
+    """Let the processes talk to each other; to be called once or more before the rest."""
+    if count() > 1 and not dist.is_initialized():
+        dist.init_process_group(timeout=PATIENCE)
+        atexit.register(dist.destroy_process_group)
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """What is done within succeeds in every process or in none: the error of one becomes everyone's.
+
+    Raises:
+        UserError: that of the first process which has one.
+    """
+    if count() == 1:
+        yield
+        return
+    mine: UserError | None = None
+    try:
+        yield
+    except UserError as error:
+        mine = error
+    sentences: list[str | None] = [None] * count()
+    dist.all_gather_object(sentences, None if mine is None else str(mine))
+    for sentence in sentences:
+        if sentence is not None:
+            raise UserError(sentence) from mine
+
+
+def share(batch: Tensor) -> Tensor:
+    """Of what all processes have, this one's part of the rows; `count` must divide them."""
+    return batch.chunk(count())[rank()]
+
+
+def own(stream: str) -> str:
+    """The name of a stream of random numbers that shall differ from process to process."""
+    return stream if first() else f"{stream} of process {rank()}"
+
+
+def average(tensors: Sequence[Tensor]) -> None:
+    """Replace each tensor by its mean over the processes; all have one type and device."""
+    if count() == 1 or not tensors:
+        return
+    flat = torch.cat([tensor.flatten() for tensor in tensors])
+    dist.all_reduce(flat)
+    means = (flat / count()).split([tensor.numel() for tensor in tensors])
+    for tensor, mean in zip(tensors, means, strict=True):
+        tensor.copy_(mean.view_as(tensor))
+
+
+def most(number: int) -> int:
+    """The largest of the processes' numbers."""
+    if count() == 1:
+        return number
+    largest = torch.tensor(number)
+    dist.all_reduce(largest, dist.ReduceOp.MAX)
+    return int(largest)
+
+
+def from_first(state: dict[str, Any]) -> dict[str, Any]:
+    """The first process's ``state``, tensors and primitives, on the CPU."""
+    if count() == 1:
+        return state
+    file = io.BytesIO()
+    if first():
+        torch.save(state, file)
+    sent = [file.getvalue()]
+    dist.broadcast_object_list(sent)
+    received: dict[str, Any] = torch.load(io.BytesIO(sent[0]), map_location="cpu", weights_only=True)
+    return received

@@ -1,0 +1,159 @@
+"""Several processes, as torchrun starts them. Run by torchrun, this file is one of them: see `main`."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from test_train import assert_same_run, last_state, numbers, wait_for_step
+
+from dcgan import engine, parallel
+from dcgan.config import AugmentConfig, Config, LossConfig, ModelConfig
+from dcgan.data.batches import Batches, ImageSet
+from dcgan.errors import UserError
+
+ROOT = Path(__file__).parents[1]
+CPU = torch.device("cpu")
+TINY = ["experiment=smoke", "name=tiny", "steps=40", "log_every=1", "sample_every=20", "checkpoint_every=7"]
+
+
+def some_images():
+    return torch.rand(4, 1, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+def gradients():
+    """Those of both networks in a step with a penalty, without BatchNorm."""
+    model = ModelConfig(width=4, latent_dim=8, discriminator_norm="none")
+    config = Config(model=model, loss=LossConfig(penalty_every=1), steps=10)
+    config.data.image_size = (16, 16)
+    state = engine.build(config, 4, CPU)
+    for network in (state.generator, state.generator_ema):
+        for name, module in network.layers.named_children():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                setattr(network.layers, name, torch.nn.Identity())
+    images, labels = (parallel.share(whole) for whole in (some_images(), torch.arange(4)))
+    engine.train_step(state, config, images, labels)
+    return [
+        parameter.grad
+        for network in (state.generator, state.discriminator)
+        for parameter in network.parameters()
+    ]
+
+
+def stopped():
+    """The sentence with which a step ends whose gradient is not finite in one process only."""
+    config = Config(model=ModelConfig(width=4, latent_dim=8), steps=10)
+    state = engine.build(config, 0, CPU)
+    images = torch.zeros(2, 1, 28, 28)
+    images[0, 0, 0, 0] = float("nan") if parallel.rank() == 1 else 0
+    with pytest.raises(UserError) as caught:
+        engine.train_step(state, config, images, None)
+    return str(caught.value)
+
+
+def statistics():
+    """BatchNorm's of the generator's average after a step on the shares of a batch."""
+    config = Config(model=ModelConfig(width=4, latent_dim=8), steps=10)
+    config.data.image_size = (16, 16)
+    state = engine.build(config, 0, CPU)
+    engine.train_step(state, config, parallel.share(some_images()), None)
+    return list(state.generator_ema.buffers())
+
+
+def main():
+    """Leave all three where the first argument and the rank say."""
+    parallel.join()
+    torch.save([gradients(), stopped(), statistics()], f"{sys.argv[1]}{parallel.rank()}")
+
+
+@pytest.fixture(scope="module")
+def of_two_processes(tmp_path_factory):
+    """What `main` leaves of each, in pairs."""
+    result = tmp_path_factory.mktemp("parallel") / "result"
+    run = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", __file__, str(result)]
+    subprocess.run(run, check=True, timeout=240, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    return list(zip(*(torch.load(f"{result}{rank}") for rank in range(2)), strict=True))
+
+
+def test_two_processes_train_as_one_does(of_two_processes):
+    for one, two, alone in zip(*of_two_processes[0], gradients(), strict=True):
+        assert torch.equal(one, two)
+        # The generator's come after an update of Adam, which divides by the size of tiny gradients.
+        assert (one - alone).norm() < 1e-3 * alone.norm()
+
+
+def test_what_is_not_finite_in_one_process_stops_all_with_one_sentence(of_two_processes):
+    one, two = of_two_processes[1]
+    assert one == two
+    assert "is not finite at step 1" in one
+
+
+def test_the_processes_share_the_statistics_that_samples_are_made_with(of_two_processes):
+    for one, two in zip(*of_two_processes[2], strict=True):
+        assert torch.equal(one, two)
+
+
+@pytest.mark.parametrize("augment", [AugmentConfig(), AugmentConfig(translate=3)])
+def test_the_shares_of_a_batch_are_the_batch_each_changed_in_its_own_way(monkeypatch, augment):
+    store = np.arange(12, dtype=np.uint8)[:, None, None, None] * np.ones((1, 1, 9, 9), np.uint8)
+    store[:, :, 4, 4] = 255
+    data = ImageSet(store, np.arange(12), np.arange(12), [], "")
+    whole, labels = Batches(data, 8, 0, CPU)[1]
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    shares = []
+    for rank in range(2):
+        monkeypatch.setenv("RANK", str(rank))
+        shares.append(Batches(data, 8, 0, CPU, augment)[1])
+    assert torch.equal(torch.cat([share[1] for share in shares]), labels)
+    if not augment.translate:
+        assert torch.equal(torch.cat([share[0] for share in shares]), whole)
+    else:  # the bright point is where it was moved to
+        first, second = (share[0].flatten(1).argmax(1) for share in shares)
+        assert not torch.equal(first, second)
+
+
+def test_a_batch_that_cannot_be_shared_out_is_refused(monkeypatch):
+    data = ImageSet(np.zeros((12, 1, 8, 8), np.uint8), np.arange(12), np.arange(12), [], "")
+    for processes, batch_size in ((3, 8), (4, 4)):
+        monkeypatch.setenv("WORLD_SIZE", str(processes))
+        with pytest.raises(UserError, match=f"batch_size={batch_size} .* {processes} processes"):
+            Batches(data, batch_size, 0, CPU)
+
+
+def test_two_processes_leave_one_run_that_resumes_to_the_bit(command, tmp_path):
+    whole = command("train", *TINY[:1], "name=whole", *TINY[2:], processes=2)
+    assert whole.returncode == 0, whole.stderr
+    assert whole.stderr.count("finished: outputs/whole") == 1
+    run_dir = tmp_path / "outputs" / "tiny"
+    cut = command("train", *TINY, wait=False, processes=2)
+    wait_for_step(cut, run_dir, 17)
+    cut.send_signal(signal.SIGTERM)
+    _, stderr = cut.communicate(timeout=60)
+    assert cut.returncode != 0
+    stopped_at = last_state(run_dir)["step"]
+    assert f"stopped and saved at step {stopped_at}" in stderr
+    resumed = command("train", *TINY, processes=2)
+    assert f"resumed at step {stopped_at}" in resumed.stderr
+    assert_same_run(run_dir, tmp_path / "outputs" / "whole")
+    assert [line["step"] for line in numbers(run_dir)] == list(range(1, 41))
+
+
+def test_an_error_is_said_once_and_leaves_nothing(command, tmp_path):
+    done = command("train", "experiment=smoke", "batch_size=17", processes=2)
+    assert done.returncode == 1
+    assert done.stderr.count("error: batch_size=17") == 1
+    assert not any((tmp_path / "outputs").iterdir())
+    command("train", *TINY, "steps=1")
+    taken = command("train", *TINY, processes=2)
+    assert (
+        taken.stderr.count("error: outputs/tiny belongs to a run with other settings (steps=1, now 40)") == 1
+    )
+    assert "Error" not in taken.stderr.partition("error: ")[0]
+
+
+if __name__ == "__main__":
+    main()
