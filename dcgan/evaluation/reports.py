@@ -37,13 +37,14 @@ class Report:
     recognised: dict[str, int] | None  # how many images the classifier takes for each class
     features: str | None  # hash of the classifier, which must be the same for distances to be compared
     classifier_accuracy: float | None  # on held-out pictures
+    error_by_heart: float | None  # of the nearest neighbour among random draws of what was learnt from
 
 
 def report(evaluator: Evaluator, sample: Sample, device: torch.device) -> Report:
     """All measures of a generator, the slow ones included."""
     found, classifier = evaluator.found, evaluator.classifier
     images = sample(evaluator.labels, evaluator.count)
-    measures, about = evaluator(images), Report({}, [], None, None, None)
+    measures, about = evaluator(images), Report({}, [], None, None, None, None)
     if classifier is None:
         about.notes.append("no measures of features: the pictures have no classes to train a classifier on")
     else:
@@ -54,6 +55,7 @@ def report(evaluator: Evaluator, sample: Sample, device: torch.device) -> Report
         measures["novelty"] = _novelty(found, images)
     if evaluator.labels is not None and len(found.held_out):
         measures |= _outsiders(evaluator, images, sample)
+        about.error_by_heart = _error_by_heart(found)
     else:
         about.notes.append("no test by outsiders: it takes a conditional generator and held-out pictures")
     missing = inception.missing()
@@ -130,9 +132,25 @@ def _outsiders(evaluator: Evaluator, images: Tensor, sample: Sample) -> dict[str
     return measures
 
 
+def _error_by_heart(found: Data) -> float:
+    """The nearest neighbour's error that a generator would reach which gave back its training pictures."""
+    references = _references(found.shown)
+    labels = torch.from_numpy(found.shown.labels[references])
+    asked = torch.from_numpy(found.held_out.labels)
+    draws = min(len(found.train), _most_references(found.train))
+    return outsiders.error_of_draws(
+        found.shown.images(references), labels, found.held_out.images(), asked, draws
+    )
+
+
 def remarks(report: Report) -> str:
     """What the table leaves out, a line each."""
     lines = list(report.notes)
+    if report.error_by_heart is not None:
+        lines.append(
+            "a generator that had the training pictures by heart would have a nearest neighbour error of "
+            f"{report.error_by_heart:.4g}: as many random draws miss some pictures"
+        )
     if report.recognised is not None:
         lines.append("recognised: " + ", ".join(f"{n} {kind}" for kind, n in report.recognised.items()))
         sure = report.classifier_accuracy

@@ -142,6 +142,8 @@ def test_a_report_asks_outsiders_and_the_same_of_real_images(evaluator, found):
     many = report.measures["nearest_neighbour_error_of_many"]
     assert many.floor == measure.floor
     assert measure.floor < many.value < 0.3
+    assert measure.floor + 0.005 < report.error_by_heart < measure.floor + 0.03
+    assert f"{report.error_by_heart:.4g}" in evaluation.remarks(report)
     measure = report.measures["svm_agreement"]
     assert 0.94 < measure.floor < measure.value  # held-out digits, and digits that it has mostly learnt from
     assert sum(report.recognised.values()) == evaluator.count
