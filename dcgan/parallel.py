@@ -43,9 +43,19 @@ def first() -> bool:
 
 
 def join() -> None:
-    """Let the processes talk to each other; to be called once or more before the rest."""
+    """Let the processes talk to each other; to be called once or more before the rest.
+
+    Raises:
+        UserError: if the environment says that there are others, and not where.
+    """
     if count() > 1 and not dist.is_initialized():
-        dist.init_process_group(timeout=PATIENCE)
+        try:
+            dist.init_process_group(timeout=PATIENCE)
+        except ValueError as error:
+            raise UserError(
+                f"WORLD_SIZE={count()} in the environment says that this is one of several processes, but not "
+                "where the others are; unset it, or start with torchrun"
+            ) from error
         atexit.register(dist.destroy_process_group)
 
 

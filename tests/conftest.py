@@ -24,7 +24,7 @@ def command(tmp_path):
         if program.endswith(".py"):
             script = [str(ROOT / script[0])]
         if processes > 1:
-            script = ["-m", "torch.distributed.run", f"--nproc-per-node={processes}", *script]
+            script = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", *script]
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error::UserWarning"}
         environment.pop("PYTEST_CURRENT_TEST", None)
         process = subprocess.Popen(

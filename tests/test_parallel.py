@@ -74,8 +74,8 @@ def main():
 def of_two_processes(tmp_path_factory):
     """What `main` leaves of each, in pairs."""
     result = tmp_path_factory.mktemp("parallel") / "result"
-    run = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", __file__, str(result)]
-    subprocess.run(run, check=True, timeout=240, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", __file__]
+    subprocess.run([*run, str(result)], check=True, timeout=240, env={**os.environ, "PYTHONPATH": str(ROOT)})
     return list(zip(*(torch.load(f"{result}{rank}") for rank in range(2)), strict=True))
 
 
@@ -153,6 +153,15 @@ def test_an_error_is_said_once_and_leaves_nothing(command, tmp_path):
         taken.stderr.count("error: outputs/tiny belongs to a run with other settings (steps=1, now 40)") == 1
     )
     assert "Error" not in taken.stderr.partition("error: ")[0]
+
+
+def test_several_processes_that_nobody_brought_together_are_a_sentence(command, monkeypatch):
+    for name, value in {"WORLD_SIZE": "2", "RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    alone = command("train", *TINY)
+    assert alone.returncode == 1
+    assert alone.stderr.startswith("error: WORLD_SIZE=2 in the environment says")
+    assert len(alone.stderr.splitlines()) == 1
 
 
 if __name__ == "__main__":
