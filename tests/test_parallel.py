@@ -15,6 +15,7 @@ from dcgan import engine, parallel
 from dcgan.config import AugmentConfig, Config, LossConfig, ModelConfig
 from dcgan.data.batches import Batches, ImageSet
 from dcgan.errors import UserError
+from dcgan.evaluation import distances
 
 ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")
@@ -64,10 +65,20 @@ def statistics():
     return list(state.generator_ema.buffers())
 
 
+def distances_of_first():
+    """What the first process measures while the others go on."""
+    if not parallel.first():
+        return None
+    features = torch.rand(2, 20, 3, generator=torch.Generator().manual_seed(0))
+    return distances.frechet(*features), distances.kernel(*features)
+
+
 def main():
-    """Leave all three where the first argument and the rank say."""
+    """Leave all four where the first argument and the rank say."""
     parallel.join()
-    torch.save([gradients(), stopped(), statistics()], f"{sys.argv[1]}{parallel.rank()}")
+    torch.save(
+        [gradients(), stopped(), statistics(), distances_of_first()], f"{sys.argv[1]}{parallel.rank()}"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +106,10 @@ def test_what_is_not_finite_in_one_process_stops_all_with_one_sentence(of_two_pr
 def test_the_processes_share_the_statistics_that_samples_are_made_with(of_two_processes):
     for one, two in zip(*of_two_processes[2], strict=True):
         assert torch.equal(one, two)
+
+
+def test_the_first_process_evaluates_without_waiting_for_the_others(of_two_processes):
+    assert of_two_processes[3] == (distances_of_first(), None)
 
 
 @pytest.mark.parametrize("augment", [AugmentConfig(), AugmentConfig(translate=3)])

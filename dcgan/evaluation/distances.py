@@ -1,7 +1,7 @@
 """Distances between two sets of feature vectors, float32 or float64 ``(N, D)``; computed in float64."""
 
 import warnings
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,8 @@ NEIGHBOURS = 5  # Naeem et al. 2020, section 4
 BLOCK = 1024  # rows of a distance matrix that are in memory at once
 KERNEL_SUBSET = 1000  # Binkowski et al. 2018, section 4: vectors in a subset, and how many subsets
 KERNEL_SUBSETS = 20
+# One process of several evaluates. Torchmetrics would wait for the others' features, which never come.
+ALONE: dict[str, Any] = {"sync_on_compute": False}
 
 
 class _Given(nn.Module):
@@ -36,7 +38,7 @@ def frechet(real: Tensor, fake: Tensor) -> float:
     """
     from torchmetrics.image.fid import FrechetInceptionDistance  # noqa: PLC0415 - takes a second
 
-    return _through(FrechetInceptionDistance(feature=_Given(real.shape[1])), real, fake)
+    return _through(FrechetInceptionDistance(feature=_Given(real.shape[1]), **ALONE), real, fake)
 
 
 def kernel(real: Tensor, fake: Tensor) -> float:
@@ -53,7 +55,7 @@ def kernel(real: Tensor, fake: Tensor) -> float:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Metric `Kernel")  # that it keeps all features in memory
         metric = KernelInceptionDistance(
-            feature=_Given(real.shape[1]), subsets=KERNEL_SUBSETS, subset_size=size
+            feature=_Given(real.shape[1]), subsets=KERNEL_SUBSETS, subset_size=size, **ALONE
         )
     with torch.random.fork_rng(devices=[]):  # torchmetrics draws the subsets from the global generator
         torch.manual_seed(0)
