@@ -12,8 +12,10 @@ import torch
 from test_train import assert_same_run, last_state, numbers, wait_for_step
 
 from dcgan import engine, parallel
+from dcgan.choices import Device
 from dcgan.config import AugmentConfig, Config, LossConfig, ModelConfig
 from dcgan.data.batches import Batches, ImageSet
+from dcgan.device import choose_device
 from dcgan.errors import UserError
 from dcgan.evaluation import distances
 
@@ -137,6 +139,24 @@ def test_a_batch_that_cannot_be_shared_out_is_refused(monkeypatch):
         monkeypatch.setenv("WORLD_SIZE", str(processes))
         with pytest.raises(UserError, match=f"batch_size={batch_size} .* {processes} processes"):
             Batches(data, batch_size, 0, CPU)
+
+
+def test_each_process_of_a_machine_computes_on_a_gpu_of_its_own(monkeypatch):
+    chosen = []
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr("torch.cuda.set_device", chosen.append)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: True)
+    assert choose_device(Device.cuda) == torch.device("cuda")
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert choose_device(Device.auto) == torch.device("cuda", 1)
+    assert chosen == [1]
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(UserError, match="there are 2 GPUs; set torchrun's --nproc-per-node=2"):
+        choose_device(Device.cuda)
+    with pytest.raises(UserError, match="device=mps computes in one process"):
+        choose_device(Device.mps)
 
 
 def test_two_processes_leave_one_run_that_resumes_to_the_bit(command, tmp_path):
