@@ -101,7 +101,8 @@ def gemm(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     # A lone pixel meets no other: all of its kernel is one block.
     sh = kernel.shape[2] if h == 1 else geometry.stride[0]
     sw = kernel.shape[3] if w == 1 else geometry.stride[1]
-    blocks = kernel_blocks(kernel, sh, sw)  # (down, across, C, sh * sw * O)
+    blocks = kernel_blocks(kernel, sh, sw)
+    blocks = blocks.reshape(*blocks.shape[:3], sh * sw * outputs)  # (down, across, C, sh * sw * O)
     height, width = h + blocks.shape[0] - 1, w + blocks.shape[1] - 1  # in places
     if w >= WIDE and kernel.shape[3] % sw == 0:
         blocks = blocks.reshape(blocks.shape[0], 1, -1, blocks.shape[3])

@@ -21,7 +21,7 @@ def dilated(weight: Tensor, geometry: Geometry) -> Tensor:
 
 
 def kernel_blocks(kernel: Tensor, sh: int, sw: int) -> Tensor:
-    """The kernel ``(C, O, K, L)`` in blocks of ``sh`` by ``sw`` taps: ``(down, across, C, sh * sw * O)``.
+    """The kernel ``(C, O, K, L)`` in blocks of ``sh`` by ``sw`` taps: ``(down, across, C, sh, sw, O)``.
 
     Zeros fill the last blocks where the kernel does not come out even.
     """
@@ -29,8 +29,7 @@ def kernel_blocks(kernel: Tensor, sh: int, sw: int) -> Tensor:
     down, across = -(-tall // sh), -(-wide // sw)
     if (down * sh, across * sw) != (tall, wide):  # padding by nothing would still copy all weights
         kernel = F.pad(kernel, (0, across * sw - wide, 0, down * sh - tall))
-    kernel = kernel.reshape(c, outputs, down, sh, across, sw).permute(2, 4, 0, 3, 5, 1)
-    return kernel.reshape(down, across, c, sh * sw * outputs)
+    return kernel.reshape(c, outputs, down, sh, across, sw).permute(2, 4, 0, 3, 5, 1)
 
 
 def cropped(full: Tensor, geometry: Geometry) -> Tensor:

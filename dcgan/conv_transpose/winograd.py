@@ -20,8 +20,7 @@ Legend: as in `algorithms`; ``Q`` points of the horizontal axis, ``S U`` tiles a
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from functools import cache
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -35,19 +34,18 @@ from dcgan.conv_transpose.tiles import Matrix, Tiling, tiling
 
 def winograd(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     """The transposed convolution ``(N, O, Y, X)`` of ``(N, C, H, W)`` by ``(C, O, K, L)``, without groups."""
-    t = tiling(geometry, x.shape[1], weight.shape[1], halves=_halves(x))
-    x, like = x.permute(0, 2, 3, 1).contiguous(), like_products(x, weight)
-    output = like.new_empty(x.shape[0], *geometry.output_size, t.outputs)
-    parts = list(_parts(t, x, output))
-    factors = _weight_points(weight, t, again=len(parts) > 1)
+    t, like = tiling(geometry, x.shape[1], weight.shape[1], halves=_halves(x)), like_products(x, weight)
+    x, blocks = x.permute(0, 2, 3, 1).contiguous(), _blocks(weight, t)
     (sh, sw), (height, width) = geometry.stride, t.image_size
-    for some, into in parts:
-        image = like.new_zeros(some.shape[0], height // sh, sh, width // sw, sw, t.outputs)
-        for p in range(len(t.vertical.pixels)):
-            _add_places(torch.bmm(_input_points(some, t, p), factors(p)), t, p, image)
-        whole = image.view(-1, height, width, t.outputs).permute(0, 3, 1, 2)
-        into.copy_(cropped(whole, geometry).permute(0, 2, 3, 1))
-    return output.permute(0, 3, 1, 2)
+    image = like.new_zeros(x.shape[0], height // sh, sh, width // sw, sw, t.outputs)
+    parts = _parts(t, x, image)
+    points, products, factors = _rooms(like, t, parts)
+    for p in range(len(t.vertical.pixels)):
+        factors = _weight_points(blocks, t, p, factors)
+        for some, into in parts:
+            rows = _input_points(some, t, p, points)
+            _add_places(_product(rows, factors, products), t, p, into)
+    return cropped(image.view(-1, height, width, t.outputs).permute(0, 3, 1, 2), geometry)
 
 
 def gradient_of_input(weight: Tensor, y: Tensor, geometry: Geometry) -> Tensor:
@@ -80,23 +78,25 @@ def _gradients(
     other = weight if x is None else x
     assert other is not None
     like = like_products(y, other)
-    y = y.permute(0, 2, 3, 1).contiguous()
+    image = _padded(y.permute(0, 2, 3, 1), t)
+    x = None if x is None else x.permute(0, 2, 3, 1).contiguous()
     inputs = like.new_zeros(y.shape[0], s, th, u, tw, t.channels)
     kernel = like.new_zeros(t.channels, down, sh, across, sw, t.outputs)
-    parts = list(_parts(t, y if x is None else x.permute(0, 2, 3, 1).contiguous(), y, inputs))
-    factors = None if weight is None else _weight_points(weight, t, again=len(parts) > 1)
-    sums: dict[int, Tensor] = {}
-    for number, (some, others, into) in enumerate(parts, 1):
-        image = _padded(others, t)
-        for p in range(len(t.vertical.pixels)):
-            points = _output_points(image, t, p)
-            if factors is not None:
-                _add_inputs(torch.bmm(points, factors(p).transpose(1, 2)), t, p, into)
+    blocks = None if weight is None else _blocks(weight, t)
+    parts = _parts(t, image if x is None else x, image, inputs)
+    rows, points, factors = _rooms(like, t, parts)
+    sums = torch.empty_like(factors)
+    for p in range(len(t.vertical.pixels)):
+        if blocks is not None:
+            factors = _weight_points(blocks, t, p, factors)
+        for number, (some, others, into) in enumerate(parts):
+            at_output = _output_points(others, t, p, points)
+            if blocks is not None:
+                _add_inputs(_product(at_output, factors.transpose(1, 2), rows), t, p, into)
             if x is not None:
-                rows = _input_points(some, t, p).transpose(1, 2)
-                sums[p] = torch.bmm(rows, points) if p not in sums else sums[p].baddbmm_(rows, points)
-                if number == len(parts):
-                    _add_weight(sums.pop(p), t, p, kernel)
+                sums.baddbmm_(_input_points(some, t, p, rows).transpose(1, 2), at_output, beta=min(number, 1))
+        if x is not None:
+            _add_weight(sums, t, p, kernel)
     return (None if weight is None else _untiled(inputs, t)), (None if x is None else _untaken(kernel, t))
 
 
@@ -104,40 +104,58 @@ def _halves(x: Tensor) -> bool:
     return x.is_floating_point() or x.is_complex()
 
 
-def _parts(t: Tiling, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+def _parts(t: Tiling, *tensors: Tensor) -> list[tuple[Tensor, ...]]:
     """Some images at a time; all of them in a graph."""
     if torch.compiler.is_compiling():
-        yield tensors
-        return
+        return [tensors]
     n, (sh, sw) = tensors[0].shape[0], t.geometry.stride
     rows = len(t.horizontal.pixels) * math.prod(t.tiles)
     parts = -(-n * rows * max(t.channels, sh * sw * t.outputs) // NUMBERS_AT_ONCE)
     at_once = max(1, -(-n // max(1, parts)))
-    for start in range(0, max(1, n), at_once):
-        yield tuple(tensor.narrow(0, start, min(at_once, n - start)) for tensor in tensors)
+    starts = range(0, max(1, n), at_once)
+    return [tuple(tensor.narrow(0, start, min(at_once, n - start)) for tensor in tensors) for start in starts]
 
 
-def _weight_points(weight: Tensor, t: Tiling, *, again: bool) -> Callable[[int], Tensor]:
-    """B w as a function of ``p``: ``(Q, C, sh * sw * O)``; kept if it is asked for ``again``."""
-    table = kernel_blocks(dilated(weight, t.geometry), *t.geometry.stride)  # (down, across, C, sh * sw * O)
-
-    def points(p: int) -> Tensor:
-        into = table.new_empty(len(t.horizontal.pixels), *table.shape[2:])
-        _mix(t.horizontal.blocks, _mixed(t.vertical.blocks[p], table), into)
-        return into
-
-    return cache(points) if again else points
+def _rooms(like: Tensor, t: Tiling, parts: list[tuple[Tensor, ...]]) -> tuple[Tensor, Tensor, Tensor]:
+    """Where the points of pixels, places and blocks go, all parts in turn: fresh memory takes longer than the sums."""
+    points, rows = len(t.horizontal.pixels), parts[0][0].shape[0] * math.prod(t.tiles)
+    places = math.prod(t.geometry.stride) * t.outputs
+    shapes = (rows, t.channels), (rows, places), (t.channels, places)
+    pixels, outputs, blocks = (like.new_empty(points, *shape) for shape in shapes)
+    return pixels, outputs, blocks
 
 
-def _input_points(x: Tensor, t: Tiling, p: int) -> Tensor:
+def _first(rows: int, room: Tensor) -> Tensor:
+    """The first rows of each matrix; of fresh ones in a graph, whose derivative needs what was in them before."""
+    return (torch.empty_like(room) if torch.compiler.is_compiling() else room).narrow(1, 0, rows)
+
+
+def _product(left: Tensor, right: Tensor, room: Tensor) -> Tensor:
+    return _first(left.shape[1], room).baddbmm_(left, right, beta=0)
+
+
+def _blocks(weight: Tensor, t: Tiling) -> Tensor:
+    """The kernel's: ``(down, across, C, sh, sw, O)``, output channels side by side in memory."""
+    kernel = dilated(weight, t.geometry).permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+    return kernel_blocks(kernel, *t.geometry.stride)
+
+
+def _weight_points(blocks: Tensor, t: Tiling, p: int, room: Tensor) -> Tensor:
+    """B w: ``(Q, C, sh * sw * O)``."""
+    points = _first(t.channels, room)
+    _mix(t.horizontal.blocks, _mixed(t.vertical.blocks[p], blocks), points.view(-1, *blocks.shape[2:]))
+    return points
+
+
+def _input_points(x: Tensor, t: Tiling, p: int, room: Tensor) -> Tensor:
     """A x: ``(Q, m * S * U, C)`` from images ``(m, H, W, C)``."""
     (th, tw), (s, u) = t.tile, t.tiles
     if (s * th, u * tw) != t.geometry.input_size:
         x = F.pad(x, (0, 0, 0, u * tw - x.shape[2], 0, s * th - x.shape[1]))
     row = _mixed(t.vertical.pixels[p], x.view(-1, s, th, u, tw, t.channels).movedim(2, 0))
-    points = x.new_empty(len(t.horizontal.pixels), x.shape[0], s, u, t.channels)
-    _mix(t.horizontal.pixels, row.movedim(3, 0), points)
-    return points.view(points.shape[0], -1, t.channels)
+    points = _first(x.shape[0] * s * u, room)
+    _mix(t.horizontal.pixels, row.movedim(3, 0), points.view(points.shape[0], -1, s, u, t.channels))
+    return points
 
 
 def _padded(y: Tensor, t: Tiling) -> Tensor:
@@ -147,14 +165,15 @@ def _padded(y: Tensor, t: Tiling) -> Tensor:
     return y.view(-1, height // sh, sh, width // sw, sw, t.outputs)
 
 
-def _output_points(image: Tensor, t: Tiling, p: int) -> Tensor:
+def _output_points(image: Tensor, t: Tiling, p: int, room: Tensor) -> Tensor:
     """C' y: ``(Q, m * S * U, sh * sw * O)`` from what `_padded` gives."""
     (sh, sw), (down, right) = t.geometry.stride, _places(t)
     row = _mixed([places[p] for places in t.vertical.places], [part(image, ALL, one) for one in down])
-    points = image.new_empty(len(t.horizontal.pixels), image.shape[0], *t.tiles, sh, sw, t.outputs)
     columns = [part(row, ALL, ALL, ALL, one).transpose(2, 3) for one in right]
-    _mix(_transposed(t.horizontal.places), columns, points)
-    return points.view(points.shape[0], -1, sh * sw * t.outputs)
+    points = _first(image.shape[0] * math.prod(t.tiles), room)
+    into = points.view(points.shape[0], -1, *t.tiles, sh, sw, t.outputs)
+    _mix(_transposed(t.horizontal.places), columns, into)
+    return points
 
 
 def _add_places(products: Tensor, t: Tiling, p: int, image: Tensor) -> None:
