@@ -42,7 +42,6 @@ INCIDENTAL = {
     "checkpoint_every",
     "checkpoint_keep",
     "evaluate_every",
-    "evaluate_samples",
 }
 
 

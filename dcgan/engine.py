@@ -64,8 +64,11 @@ class TrainState:
         self.discriminator.load_state_dict(state["discriminator"])
         self.generator_ema.load_state_dict(state["generator_ema"])
         self.average.n_averaged.fill_(self.step)
-        self.generator_optimizer.load_state_dict(state["generator_optimizer"])
-        self.discriminator_optimizer.load_state_dict(state["discriminator_optimizer"])
+        for name in ("generator_optimizer", "discriminator_optimizer"):
+            optimizer: Adam = getattr(self, name)
+            betas = optimizer.param_groups[0]["betas"]
+            optimizer.load_state_dict(state[name])
+            optimizer.param_groups[0]["betas"] = betas  # the run's own, which may go on from another's state
 
 
 def build(config: Config, num_classes: int, device: torch.device) -> TrainState:

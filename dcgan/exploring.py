@@ -160,13 +160,15 @@ def progress(run: Path) -> list[Image.Image]:
     Raises:
         UserError: if there are none.
     """
+    if not run.is_dir():
+        raise UserError(f"run={run} is not a run directory, which format=film needs")
     frames = []
     for path in sorted((run / "samples").glob("step-*.png")):
         with Image.open(path) as picture:
             step = int(path.stem.removeprefix("step-"))
             frames.append(joined([f"step {step:,}", picture], down=True))
     if not frames:
-        raise UserError(f"run={run} has no pictures in samples/; it was run with sample_every=0")
+        raise UserError(f"run={run} has no pictures in samples/, as with sample_every=0")
     return frames
 
 

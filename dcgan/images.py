@@ -43,8 +43,8 @@ def moved(images: Tensor, down: Tensor, right: Tensor, flip: Tensor | None = Non
 def diversity(images: Tensor, labels: Tensor | None) -> Tensor:
     """How different images are that should be different: mean distance of two, per number of the image.
 
-    With labels, of two of the same class: a generator that has one picture for each class looks diverse
-    otherwise.
+    With labels, of two of the same class, if there are two: a generator that has one picture for each class
+    looks diverse otherwise.
 
     Args:
         images: float32 ``(N, C, H, W)`` in [-1, 1].
@@ -55,8 +55,10 @@ def diversity(images: Tensor, labels: Tensor | None) -> Tensor:
     """
     flat = images.flatten(1)
     distances = torch.cdist(flat, flat) / flat.shape[1] ** 0.5  # (N, N)
-    compared = torch.ones_like(distances) if labels is None else (labels[:, None] == labels).to(flat.dtype)
-    compared.fill_diagonal_(0)
+    compared = torch.ones_like(distances).fill_diagonal_(0)
+    if labels is not None:
+        alike = compared * (labels[:, None] == labels)
+        compared = torch.where(alike.any(), alike, compared)
     # Weights instead of a choice: no size that depends on data, so no wait for a GPU.
     mean: Tensor = (distances * compared).sum() / compared.sum().clamp(min=1)
     return mean

@@ -69,12 +69,17 @@ def save(
 
 
 class Best:
-    """Keeps the checkpoint of the best evaluation so far as ``best.pt``: a GAN's last is often not its best."""
+    """Keeps the checkpoint of the best evaluation so far as ``best.pt``: a GAN's last is often not its best.
 
-    def __init__(self, run_dir: Path) -> None:
+    Args:
+        run_dir: the run directory.
+        afresh: whether the run begins anew, whatever lies there.
+    """
+
+    def __init__(self, run_dir: Path, *, afresh: bool) -> None:
         self.path = run_dir / "checkpoints" / "best.pt"
         self.value = math.inf
-        if self.path.exists():
+        if self.path.exists() and not afresh:
             try:
                 # It may be from after the step that the run goes on from: then it is about to be found again.
                 self.value = checkpoint.load(self.path)["evaluation"]["value"]
@@ -90,7 +95,8 @@ class Best:
             checkpoint.write(self.path, {**origin, **state.state_dict(), "evaluation": evaluation})
         except (OSError, RuntimeError) as error:
             log.warning("best.pt cannot be written (%s); training goes on", error)
-        self.value = value
+        else:
+            self.value = value
 
 
 def list_skipped(run_dir: Path, skipped: dict[str, str]) -> None:

@@ -82,7 +82,8 @@ class TrainedGenerator:
         found = data.load(settings)
         if found.train.fingerprint != self.data_fingerprint:
             raise UserError(
-                f"the pictures in {settings.root} are not those that the run was trained on; set root="
+                f"the pictures of data={settings.name}{f' in {settings.root}' if settings.root else ''} are not those "
+                "that the run was trained on; set root= to where these are"
             )
         return found
 

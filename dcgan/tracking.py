@@ -67,6 +67,7 @@ class Tracker:
         self, run_dir: Path, step: int, steps: int, batch_size: int, distance: str | None = None
     ) -> None:
         self.run_dir, self.steps, self.batch_size = run_dir, steps, batch_size
+        self.fresh = not any(run_dir.glob("events.out.tfevents.*"))  # nothing recorded in this directory yet
         self._broken: set[str] = set()
         self._metrics = run_dir / "metrics.jsonl"
         self._guarded("metrics.jsonl", lambda: _drop_after(self._metrics, step))
@@ -158,9 +159,9 @@ class Tracker:
         from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - takes a second
 
         # purge_step hides what a killed process wrote after the checkpoint that is continued from.
-        purge_step = step + 1 if step else None
+        purge_step = None if self.fresh else step + 1
         self._board = SummaryWriter(str(self.run_dir), purge_step=purge_step, flush_secs=10)
-        if not step:
+        if self.fresh:
             self._board.add_custom_scalars(layout(distance))
 
     def _to_board(self, write: Callable[["SummaryWriter"], Any]) -> None:

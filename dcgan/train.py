@@ -9,7 +9,7 @@ import shutil
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -52,7 +52,9 @@ def train(config: Config, run_dir: Path) -> int:
         device = choose_device(config.device)
         found = data.load(config.data)
         augment, on_device = config.data.augment, config.data.on_device
-        batches = data.Batches(found.shown, config.batch_size, config.seed, device, augment, on_device)
+        batches = data.Batches(
+            found.shown, config.batch_size, config.seed, device, augment, on_device, shared=True
+        )
         num_classes = len(found.train.classes) if config.model.conditional else 0
         state = engine.build(config, num_classes, device)
         # What a checkpoint says of where it comes from, beside the state. The pictures are all that could be shown.
@@ -100,7 +102,8 @@ def loop(
     from dcgan.tracking import Tracker
     from dcgan.watch import Watch
 
-    num_classes, watch, best = origin["num_classes"], Watch(), run_directory.Best(run_dir)
+    num_classes, watch = origin["num_classes"], Watch()
+    best = run_directory.Best(run_dir, afresh=state.step == 0)
     latents, labels, columns = sampling.fixed_inputs(state.generator_ema, num_classes)
     stopped_by = 0
     losses: dict[str, float] = {}  # the newest
@@ -111,7 +114,7 @@ def loop(
 
     about = (run_dir, state.step, config.steps, config.batch_size, evaluator.headline if evaluator else None)
     with Tracker(*about) as tracker, StopSignals() as stop:
-        if state.step == 0:
+        if tracker.fresh or state.step == 0:
             tracker.text("settings", (run_dir / "config.yaml").read_text())
             examples = batches.data.examples(columns, sampling.GRID_ROWS, by_class=num_classes > 0)
             tracker.picture(0, "real", grid(examples, columns))
@@ -229,9 +232,14 @@ def locked(run_dir: Path) -> Iterator[None]:
 
 
 def discard_if_empty(run_dir: Path) -> None:
-    """Leave no directory behind of a run that came to nothing: a log of the attempt is no run."""
-    if cli.speaks() and {path.name for path in run_dir.iterdir()} <= {LOCK, LOG}:
-        shutil.rmtree(run_dir)
+    """Leave no directory behind of a run that came to nothing: a log of the attempt is no run.
+
+    Unless another process is at work in it, which may not have come to write anything yet.
+    """
+    if cli.speaks():
+        with suppress(UserError), locked(run_dir):
+            if {path.name for path in run_dir.iterdir()} <= {LOCK, LOG}:
+                shutil.rmtree(run_dir)
 
 
 @hydra.main(version_base="1.3", config_path=str(cli.CONFIG_DIR), config_name="train")

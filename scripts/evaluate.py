@@ -1,7 +1,7 @@
 """How good the samples of a run are, every number beside the same number of real pictures.
 
     python scripts/evaluate.py run=outputs/mnist5k [samples=10000] [seed=0] [weights=ema|raw]
-                               [statistics=running|standing] [data.root=DIR] [out=FILE] [overwrite=true]
+                               [statistics=running|standing] [root=DIR] [device=auto] [out=FILE] [overwrite=true]
 
 run         the run directory, or one checkpoint file, such as outputs/mnist5k/checkpoints/best.pt
 samples     how many images to generate; at most half as many as there are real ones

@@ -16,7 +16,7 @@ def main() -> None:
     config = cli.compose(sys.argv[1:], __doc__).data
 
     # After the arguments are checked: importing torch takes seconds.
-    from dcgan import data
+    from dcgan import data, sampling
     from dcgan.images import grid, save_png
     from dcgan.tracking import log_to
 
@@ -30,8 +30,8 @@ def main() -> None:
         print(f"skipped: {name} {reason}")
     if len(found.shown) < len(found.train):
         print(f"{len(found.shown):,} of them are trained on: data.limit")
-    columns = min(len(found.train.classes) or 10, 20)
-    examples = found.train.examples(columns, 8, by_class=bool(found.train.classes))
+    columns = min(len(found.train.classes) or sampling.UNLABELLED_COLUMNS, sampling.MOST_COLUMNS)
+    examples = found.train.examples(columns, sampling.GRID_ROWS, by_class=bool(found.train.classes))
     save_png(grid(examples, columns), found.store / "examples.png")
     print(f"examples: {found.store / 'examples.png'}")
 

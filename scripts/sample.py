@@ -81,6 +81,7 @@ OWN = {  # the file in the run directory, and how many images if nobody says
     Format.nearest: ("nearest.png", 16),
     Format.film: ("film.gif", 0),
 }
+PICTURES = (".png", ".jpg", ".webp")  # what a picture may be written as
 
 
 @dataclass
@@ -109,8 +110,9 @@ def main() -> None:
     options = cli.parse(Options, sys.argv[1:], __doc__)
     if options.seeds is not None and options.count is not None:
         raise UserError("count and seeds both say how many images; leave one of them out")
-    if options.frames is not None and options.frames < 1:
-        raise UserError(f"frames={options.frames} must be at least 1")
+    for name in ("count", "frames"):
+        if (value := getattr(options, name)) is not None and value < 1:
+            raise UserError(f"{name}={value} must be at least 1")
     if options.format is Format.arithmetic and None in (options.seeds, options.minus, options.plus):
         raise UserError(
             "format=arithmetic needs seeds=, minus= and plus=, such as classes=7 seeds=0-2 minus=3-5 plus=6-8"
@@ -118,6 +120,9 @@ def main() -> None:
     run = Path(options.run)
     own, count = OWN[options.format]
     out = cli.output(options.out, (run if run.is_dir() else run.parent) / own, options.overwrite)
+    endings = PICTURES if own.endswith(".png") else (Path(own).suffix,)
+    if options.format is not Format.files and out.suffix not in endings:
+        raise UserError(f"out={out} must end in {' or '.join(endings)} with format={options.format}")
 
     # After the arguments are checked: importing torch takes seconds.
     from dcgan import exploring, sampling
@@ -189,6 +194,8 @@ def write_images(
     elif options.format is Format.nearest:
         save_picture(exploring.beside_nearest(images, trained.pictures(options.root)), out)
     elif options.format is Format.files:
+        for old in out.glob("seed-*.png"):  # none shall be left of an earlier call that wrote more
+            old.unlink()
         for image, seed, label in zip(images, seeds, labels.tolist(), strict=True):
             kind = f"-class-{label}" if label >= 0 else ""
             save_png(image, out / f"seed-{seed:06d}{kind}.png")

@@ -69,6 +69,7 @@ def _steps(config: Config, upsample: Upsample, device: torch.device) -> Callable
     labels = torch.arange(config.batch_size, device=device) % CLASSES if classes else None
 
     def steps() -> None:
+        state.step = 0  # however often: beyond the run's own steps its learning rate would be negative
         for _ in range(config.loss.penalty_every):
             engine.train_step(state, config, images, labels)
 

@@ -43,7 +43,10 @@ def peak_memory(function: Callable[[], object], device: torch.device) -> int | N
     if device.type != "cpu" or not clear.exists():
         return None
     ctypes.CDLL(None).malloc_trim(0)  # memory that is free but was not given back would hide the peak
-    clear.write_text("5")  # Linux: forget the highest resident size
+    try:
+        clear.write_text("5")  # Linux: forget the highest resident size
+    except OSError:
+        return None
     before = _status("VmRSS")
     function()
     return _status("VmHWM") - before

@@ -70,6 +70,10 @@ def load(config: DataConfig) -> Data:
         raise UserError(
             f"data.limit={config.limit} is more than the {len(train):,} pictures to train on; leave it out"
         )
+    if config.limit is not None and config.limit < len(source.classes):
+        raise UserError(
+            f"data.limit={config.limit} is less than one picture of each of {len(source.classes)} classes"
+        )
     return Data(train, train.limited(config.limit), evaluation, skipped, store.path)
 
 

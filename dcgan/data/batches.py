@@ -1,6 +1,6 @@
 """Prepared pictures -> batches of float32, each a function of (seed, step) alone.
 
-Of several processes each gets its share of a batch.
+Of several processes that train together each gets its share of a batch.
 
 Legend: ``M`` rows of the store, ``N`` images, ``C`` channels, ``H W`` size.
 """
@@ -41,7 +41,10 @@ class ImageSet:
         return torch.from_numpy(self.store[self.rows[chosen]])
 
     def limited(self, count: int | None) -> "ImageSet":
-        """Of each class as large a share as of all, ``count`` in sum; None for all. Fewer are a part of more."""
+        """Of each class as large a share as of all, ``count`` in sum, at least one; None for all.
+
+        Fewer are a part of more.
+        """
         if count is None:
             return self
         order, places = (
@@ -51,6 +54,7 @@ class ImageSet:
         for label in np.unique(self.labels):
             members = order[self.labels[order] == label]
             places[members] = (np.arange(len(members)) + 0.5) / len(members)
+            places[members[0]] = 0
         chosen = np.sort(np.lexsort((np.argsort(order), places))[:count])
         return replace(self, rows=self.rows[chosen], labels=self.labels[chosen])
 
@@ -84,12 +88,13 @@ class Batches:
 
     Args:
         data: the pictures.
-        batch_size: in pictures, of all processes together.
+        batch_size: in pictures; if shared, of all processes together.
         seed: of the order and of what is changed at random.
         device: where the batches shall be.
         augment: what to change at random.
         on_device: whether to keep all pictures there; None: if it is a GPU and they fill at most half of
             what is free.
+        shared: whether the processes of torchrun share each batch, or this one has it for itself.
 
     Raises:
         UserError: if the set has fewer pictures than a batch, or a batch cannot be shared out.
@@ -103,6 +108,8 @@ class Batches:
         device: torch.device,
         augment: AugmentConfig | None = None,
         on_device: bool | None = None,
+        *,
+        shared: bool = False,
     ) -> None:
         count = len(data)
         if count < batch_size:
@@ -110,7 +117,8 @@ class Batches:
                 f"batch_size={batch_size} is more than the {count} pictures to train on; "
                 f"{f'set batch_size={count} or less, or ' if count > 1 else ''}find more pictures"
             )
-        if batch_size % parallel.count() or batch_size < 2 * parallel.count():
+        self.shared = shared
+        if shared and (batch_size % parallel.count() or batch_size < 2 * parallel.count()):
             raise UserError(
                 f"batch_size={batch_size} cannot be shared out to {parallel.count()} processes; "
                 f"set a multiple of {parallel.count()}, at least 2 each"
@@ -139,16 +147,19 @@ class Batches:
     def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
         """The images, float32 ``(N, C, H, W)`` in [-1, 1], and labels ``(N,)`` of ``step``, from 0."""
         epoch, batch = divmod(step, self.per_epoch)
-        chosen = parallel.share(self._order(epoch)[batch * self.batch_size : (batch + 1) * self.batch_size])
+        chosen = self._order(epoch)[batch * self.batch_size : (batch + 1) * self.batch_size]
+        stream = "augment"
+        if self.shared:
+            chosen, stream = parallel.share(chosen), parallel.own(stream)
         if self.resident is None:
             images = self.data.images(chosen.numpy()).to(self.device)
         else:
             images = self.resident[chosen.to(self.device)]
-        images = augmented(images, self.augment, generator(self.seed, parallel.own("augment"), step))
+        images = flipped_and_moved(images, self.augment, generator(self.seed, stream, step))
         return to_float(images), self.labels[chosen.to(self.device)]
 
 
-def augmented(images: Tensor, augment: AugmentConfig, random: torch.Generator) -> Tensor:
+def flipped_and_moved(images: Tensor, augment: AugmentConfig, random: torch.Generator) -> Tensor:
     """Pictures flipped and moved at random, each in its own way; what comes in repeats the border.
 
     Args:

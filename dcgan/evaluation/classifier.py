@@ -7,6 +7,7 @@ Distances in its features are comparable between runs on one set with one featur
 import hashlib
 import logging
 import sys
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import torch
@@ -85,7 +86,9 @@ def classifier_of(found: Data, device: torch.device) -> Classifier:
     """The classifier of a set, in evaluation mode: read if it is there, else trained and kept."""
     network = Classifier(found.train.store.shape[1], len(found.train.classes))
     path = found.store / f"classifier-{VERSION}-{found.train.fingerprint}.pt"
-    with FileLock(path.with_suffix(".lock")):
+    with ExitStack() as alone:
+        with suppress(OSError):  # where nothing can be written, nobody else writes
+            alone.enter_context(FileLock(path.with_suffix(".lock")))
         if not _read(network, path):
             _train(network, found.train, device)
             try:

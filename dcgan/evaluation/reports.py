@@ -82,21 +82,22 @@ def _inception_distances(evaluator: Evaluator, images: Tensor, device: torch.dev
 
 def _novelty(found: Data, images: Tensor) -> Measure:
     """Whether the images are copies of training images, or as far from them as held-out ones are."""
-    shown, queries = found.shown.images(_references(found.shown)), found.held_out.images(slice(MOST_ASKED))
+    shown = found.shown.images(_drawn(found.shown))
+    queries = found.held_out.images(_drawn(found.held_out)[:MOST_ASKED])
     generated, real = (
         outsiders.distance_to_nearest(asked, shown) for asked in (images[:MOST_ASKED], queries)
     )
     return Measure(generated / max(real, 1e-9), 1.0)
 
 
-def _references(train: ImageSet) -> npt.NDArray[np.int64]:
-    """Positions of the training images that stand for all, in a random order."""
-    order = torch.randperm(len(train), generator=generator(0, "outsiders"))
-    return order[: _most_references(train)].numpy()
+def _drawn(images: ImageSet) -> npt.NDArray[np.int64]:
+    """Positions of images that stand for all, in a random order: sets are sorted."""
+    order = torch.randperm(len(images), generator=generator(0, "outsiders"))
+    return order[: _most_references(images)].numpy()
 
 
-def _most_references(train: ImageSet) -> int:
-    return min(MOST_REFERENCES, MOST_REFERENCE_PIXELS // int(train.store[0].size))
+def _most_references(images: ImageSet) -> int:
+    return min(MOST_REFERENCES, MOST_REFERENCE_PIXELS // int(images.store[0].size))
 
 
 def _outsiders(evaluator: Evaluator, images: Tensor, sample: Sample) -> dict[str, Measure]:
@@ -104,8 +105,8 @@ def _outsiders(evaluator: Evaluator, images: Tensor, sample: Sample) -> dict[str
     measures: dict[str, Measure] = {}
     assert evaluator.labels is not None
     train, held_out = evaluator.found.train, evaluator.found.held_out
-    references = _references(train)
-    queries, asked = held_out.images(), torch.from_numpy(held_out.labels)
+    references, drawn = _drawn(train), _drawn(held_out)
+    queries, asked = held_out.images(drawn), torch.from_numpy(held_out.labels[drawn])
 
     most = max(MOST_PIXELS // queries[0].numel(), LEAST)
     taught = references[: min(MOST_TAUGHT, most)]
@@ -134,12 +135,12 @@ def _outsiders(evaluator: Evaluator, images: Tensor, sample: Sample) -> dict[str
 
 def _error_by_heart(found: Data) -> float:
     """The nearest neighbour's error that a generator would reach which gave back its training pictures."""
-    references = _references(found.shown)
+    references, drawn = _drawn(found.shown), _drawn(found.held_out)
     labels = torch.from_numpy(found.shown.labels[references])
-    asked = torch.from_numpy(found.held_out.labels)
+    asked = torch.from_numpy(found.held_out.labels[drawn])
     draws = min(len(found.train), _most_references(found.train))
     return outsiders.error_of_draws(
-        found.shown.images(references), labels, found.held_out.images(), asked, draws
+        found.shown.images(references), labels, found.held_out.images(drawn), asked, draws
     )
 
 

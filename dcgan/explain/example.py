@@ -111,6 +111,11 @@ def text(example: Example) -> str:
     spans = f", spread over {e.span} pixels by dilation {e.dilation}" if e.dilation > 1 else ""
     sizes = ", ".join(f"{size} (output_padding {extra})" for extra, size in enumerate(possible))
     shared = f"The convolution maps {len(possible)} input sizes to {e.input_size}: {sizes}"
+    alone = shared if e.stride > 1 else "No other size gives that"
+    back = arithmetic.conv_output_size(e.output_size, e.kernel_size, e.stride, e.padding, e.dilation)
+    beyond = (
+        f"Not {e.input_size}: output_padding {e.output_padding} is not smaller than the stride {e.stride}"
+    )
     return "\n".join(
         [
             f"Transposed convolution: input {e.input_size}, kernel {e.kernel_size}{spans}, stride {e.stride}, "
@@ -125,7 +130,7 @@ def text(example: Example) -> str:
             f"{e.padding} are cropped before and {e.padding - e.output_padding} after"
             + (" (fewer than none: computed beyond)" if e.output_padding > e.padding else ""),
             f"The way back    W2 = floor((W1 - F + 2P) / S) + 1 = floor(({e.output_size} - {e.span} + {2 * e.padding}) "
-            f"/ {e.stride}) + 1 = {e.input_size}. {shared if e.stride > 1 else 'No other size gives that'}",
+            f"/ {e.stride}) + 1 = {back}. {alone if back == e.input_size else beyond}",
         ]
     )
 

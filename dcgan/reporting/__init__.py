@@ -27,8 +27,6 @@ TOLD = (  # measures about which sentences are written; the first three become c
 class Difference:
     """Of one measure between two settings: its mean over the seeds, and the interval that it lies in."""
 
-    setting: str
-    base: str
     name: str
     mean: float
     low: float
@@ -115,9 +113,9 @@ def compare(sweep: Sweep, name: str) -> list[Difference]:
     """How each setting differs from the first in one measure, paired over the seeds that both have."""
     from scipy import stats  # noqa: PLC0415 - takes a second
 
-    (first, base), *others = sweep.groups.items()
+    base, *others = sweep.groups.values()
     found = []
-    for label, runs in others:
+    for runs in others:
         pairs = [
             (run.last(f"evaluation/{name}"), partner.last(f"evaluation/{name}"))
             for run in runs
@@ -126,14 +124,12 @@ def compare(sweep: Sweep, name: str) -> list[Difference]:
         ]
         known = [(new, old) for new, old in pairs if new is not None and old is not None]
         if len(known) < 2:
-            found.append(Difference(label, first, name, math.nan, math.nan, math.nan, len(known)))
+            found.append(Difference(name, math.nan, math.nan, math.nan, len(known)))
             continue
         new, old = np.array(known).T
         interval = stats.ttest_rel(new, old).confidence_interval(CONFIDENCE)
         mean = float(new.mean() - old.mean())
-        found.append(
-            Difference(label, first, name, mean, float(interval.low), float(interval.high), len(known))
-        )
+        found.append(Difference(name, mean, float(interval.low), float(interval.high), len(known)))
     return found
 
 

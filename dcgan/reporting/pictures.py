@@ -11,12 +11,12 @@ from dcgan.errors import UserError
 from dcgan.evaluation.pixels import spectrum
 from dcgan.plots import GREY, figure, legend, logarithmic, looks
 from dcgan.reporting.sweeps import Sweep
-from dcgan.sampling import generate_many, load_generator
+from dcgan.sampling import GRID_ROWS, generate_many, load_generator
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-GRID_ROWS = 4  # of each sample grid that is shown
+ROWS = 4  # of each sample grid that is shown
 SPECTRUM_IMAGES = 1000  # of each run, and as many real ones
 
 
@@ -50,7 +50,7 @@ def draw_grids(sweep: Sweep) -> "Figure | None":
         grids = sorted((runs[0].path / "samples").glob("step-*.png"))
         if grids:
             with Image.open(grids[-1]) as picture:
-                height = 2 + (picture.height - 2) // 8 * GRID_ROWS
+                height = 2 + (picture.height - 2) // GRID_ROWS * ROWS
                 shown.append((label, np.asarray(picture.convert("RGB").crop((0, 0, picture.width, height)))))
     if not shown:
         return None

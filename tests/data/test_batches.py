@@ -6,7 +6,7 @@ import torch
 
 from dcgan import data, images
 from dcgan.config import AugmentConfig, DataConfig
-from dcgan.data.batches import augmented
+from dcgan.data.batches import flipped_and_moved
 from dcgan.errors import UserError
 
 CPU = torch.device("cpu")
@@ -119,10 +119,10 @@ def test_too_few_pictures_for_a_batch_are_an_error(digits):
 def test_flips_and_moves_are_of_the_step_and_of_each_picture():
     picture = torch.arange(1, 10, dtype=torch.uint8).view(1, 1, 3, 3)
     many = picture.expand(200, 1, 3, 3)
-    flipped = augmented(many, AugmentConfig(flip=True), torch.Generator().manual_seed(0))
+    flipped = flipped_and_moved(many, AugmentConfig(flip=True), torch.Generator().manual_seed(0))
     kinds = {tuple(image.flatten().tolist()) for image in flipped}
     assert kinds == {(1, 2, 3, 4, 5, 6, 7, 8, 9), (3, 2, 1, 6, 5, 4, 9, 8, 7)}
-    moved = augmented(many, AugmentConfig(translate=1), torch.Generator().manual_seed(0))
+    moved = flipped_and_moved(many, AugmentConfig(translate=1), torch.Generator().manual_seed(0))
     kinds = {tuple(image.flatten().tolist()) for image in moved}
     assert len(kinds) == 9
     assert (1, 1, 2, 1, 1, 2, 4, 4, 5) in kinds  # down and right: the border is repeated

@@ -28,7 +28,9 @@ def test_diversity_by_hand():
     assert diversity(images, None) == pytest.approx(2 / 3)  # distances 0, 1, 1
     assert diversity(images, torch.tensor([0, 0, 1])) == 0  # the only pair of one class
     assert diversity(images, torch.tensor([0, 1, 0])) == 1
-    assert diversity(images, torch.tensor([0, 1, 2])) == 0  # no pair
+    assert diversity(images, torch.tensor([0, 1, 2])) == pytest.approx(
+        2 / 3
+    )  # no pair of one class: all are compared
 
 
 def test_one_picture_for_each_class_has_no_diversity_though_it_looks_so():
