@@ -85,7 +85,7 @@ def _gradients(
     blocks = None if weight is None else _blocks(weight, t)
     parts = _parts(t, image if x is None else x, image, inputs)
     rows, points, factors = _rooms(like, t, parts)
-    sums = torch.empty_like(factors)
+    sums = factors if len(parts) == 1 else torch.empty_like(factors)  # needed only after the factors are
     for p in range(len(t.vertical.pixels)):
         if blocks is not None:
             factors = _weight_points(blocks, t, p, factors)

@@ -5,6 +5,7 @@ a ``key`` that changes when any of the files does.
 """
 
 import hashlib
+import logging
 import os
 import zipfile
 from collections.abc import Iterable, Iterator
@@ -16,8 +17,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from dcgan.data.pictures import SUFFIXES, BadPictureError, decode, kind_of
+from dcgan.data.pictures import SUFFIXES, UNREAD, BadPictureError, decode, kind_of
 from dcgan.errors import UserError
+
+log = logging.getLogger(__name__)
 
 LARGEST_MEMBER = 2**28  # bytes of a picture in an archive, unpacked; more is a bomb
 
@@ -41,11 +44,9 @@ class Directory:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        found = sorted(_walk(root))
-        if not found:
-            raise UserError(f"data.root={root} holds no pictures ({' '.join(SUFFIXES)})")
-        self.names = [name for name, _ in found]
-        self.key = digest(f"{name}\n{about}\n" for name, about in found)
+        found = dict(sorted(_walk(root)))
+        self.names = _pictures_among(list(found), root)
+        self.key = digest(f"{name}\n{found[name]}\n" for name in self.names)
 
     def open(self, row: int) -> Image.Image:
         """See `Files`."""
@@ -62,13 +63,11 @@ class Archive:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            members = [info for info in self._zip().infolist() if is_picture(info.filename)]
+            members = {info.filename: info for info in self._zip().infolist()}
         except (zipfile.BadZipFile, OSError) as error:
             raise UserError(f"data.root={path} is {_kind_of_file(path)}; download it again") from error
-        if not members:
-            raise UserError(f"data.root={path} holds no pictures ({' '.join(SUFFIXES)})")
-        self.members = sorted(members, key=lambda info: info.filename)
-        self.names = [info.filename for info in self.members]
+        self.names = _pictures_among(sorted(members), path)
+        self.members = [members[name] for name in self.names]
         self.key = digest(f"{info.filename}\n{info.file_size} {info.CRC}\n" for info in self.members)
 
     def _zip(self) -> zipfile.ZipFile:
@@ -128,10 +127,24 @@ def digest(parts: Iterable[str]) -> str:
     return whole.hexdigest()
 
 
-def is_picture(name: str) -> bool:
-    """Whether a file is to be taken for a picture, by its name."""
-    hidden = any(part.startswith((".", "__MACOSX")) for part in name.split("/"))
-    return not hidden and name.lower().endswith(SUFFIXES)
+def _is_hidden(name: str) -> bool:
+    """Whether a file is not to be seen, or lies where it is not."""
+    return any(part.startswith((".", "__MACOSX")) for part in name.split("/"))
+
+
+def _pictures_among(names: list[str], root: Path) -> list[str]:
+    """Those that are to be taken for pictures by their names; says which look like some and cannot be read."""
+    seen = [name for name in names if not _is_hidden(name)]
+    pictures = [name for name in seen if name.lower().endswith(SUFFIXES)]
+    unread = [name for name in seen if name.lower().endswith(UNREAD)]
+    if not pictures:
+        raise UserError(f"data.root={root} holds no pictures ({' '.join(SUFFIXES)})")
+    if unread:
+        log.warning(
+            "left out of %s: %d of a format that is not read, such as %s; convert to one of %s to train on them",
+            *(root, len(unread), unread[0], " ".join(SUFFIXES)),
+        )
+    return pictures
 
 
 def _kind_of_file(path: Path) -> str:
@@ -151,7 +164,7 @@ def _about(stat: os.stat_result) -> str:
 
 
 def _walk(root: Path) -> Iterator[tuple[str, str]]:
-    """The names of all pictures, with "/", and what a change would change."""
+    """The names of all files, with "/", and what a change would change."""
     seen = set()
     for directory, below, _ in os.walk(root, followlinks=True):
         place = Path(directory).stat()
@@ -162,5 +175,5 @@ def _walk(root: Path) -> Iterator[tuple[str, str]]:
         with os.scandir(directory) as entries:
             for entry in entries:
                 name = Path(entry.path).relative_to(root).as_posix()
-                if is_picture(name) and entry.is_file():
+                if entry.is_file():
                     yield name, _about(entry.stat())

@@ -14,6 +14,7 @@ from dcgan.choices import Fit
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")  # what Pillow may open: each further reader is a further risk
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+UNREAD = (".gif", ".tif", ".tiff", ".heic", ".heif", ".avif")  # pictures, too, which somebody may miss
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 
 

@@ -97,6 +97,20 @@ def test_a_zip_archive_is_as_good_as_the_folder(load, tmp_path):
     assert one.store != other.store
 
 
+@pytest.mark.parametrize("archived", [False, True])
+def test_pictures_of_formats_that_are_not_read_are_told_of(load, tmp_path, caplog, archived):
+    draw(tmp_path / "own" / "a.PNG", 1)
+    for name in ("b.HEIC", "below/c.gif", ".d.gif", "notes.txt"):
+        (tmp_path / "own" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "own" / name).write_bytes(b"?")
+    root = shutil.make_archive(tmp_path / "own", "zip", tmp_path / "own") if archived else tmp_path / "own"
+    assert len(load("folder", root).train) == 1
+    (message,) = (text for text in caplog.messages if "not read" in text)
+    assert "left out" in message
+    assert ": 2 of a format" in message
+    assert "such as b.HEIC" in message
+
+
 def test_links_are_followed_and_circles_left_out(load, tmp_path):
     draw(tmp_path / "elsewhere" / "1.png", 1)
     draw(tmp_path / "in" / "a" / "2.png", 2)
