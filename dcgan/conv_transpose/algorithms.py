@@ -50,7 +50,7 @@ def scatter(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
 
 
 def zero_insert(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
-    """The article: zeros between the pixels, a border, then an ordinary convolution.
+    """The textbook: zeros between the pixels, a border, then an ordinary convolution.
 
     ``S - 1`` zeros, padding ``F - P - 1``, and the kernel flipped. Easy to picture and wasteful: of every
     ``stride * stride`` products all but one are with a zero.

@@ -1,4 +1,4 @@
-"""The article made visible: one transposed convolution as text, as a matrix, and step by step.
+"""Made visible: one transposed convolution as text, as a matrix, and step by step.
 
 Everything is square and of one channel. Input and kernel hold the numbers 1, 2, 3, ... in reading order, so
 that one can see where each goes, and that the kernel is flipped.

@@ -56,7 +56,7 @@ def draw_matrix(example: Example) -> "Figure":
 
 
 def zero_insert_frames(example: Example) -> Iterator["Figure"]:
-    """The article's picture: zeros between, a border, and the flipped kernel passing over; a frame a pixel."""
+    """The textbook's picture: zeros between, a border, and the flipped kernel passing over; a frame a pixel."""
     before, after = example.border
     spread, real = torch.zeros(2, example.inserted_size, example.inserted_size)
     spread[:: example.stride, :: example.stride] = example.input
