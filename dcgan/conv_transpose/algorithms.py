@@ -1,8 +1,8 @@
 """Five ways to compute one and the same transposed convolution, from plain tensor operations.
 
 Each takes the input, the weight and a `Geometry` and gives the same numbers; they differ in what they
-make visible and in what they cost. None calls a transposed convolution of the framework. Their gradients
-are in `gradients`.
+make visible and in what they cost. None calls a transposed convolution of the framework. The sixth way is
+`winograd`; their gradients are in `gradients`.
 
 Legend: ``N`` batch, ``C`` input channels, ``O`` output channels, ``G`` groups, ``H W`` input size,
 ``K L`` kernel size, ``Y X`` output size; ``c`` and ``o`` are channels of one group.
