@@ -88,7 +88,7 @@ class Best:
 
     def offer(self, state: TrainState, origin: dict[str, Any], measure: str, value: float) -> None:
         """Keep ``state`` if the value, of which less is better, is the least so far."""
-        if value >= self.value:
+        if not value < self.value:  # neither is nan
             return
         evaluation = {"measure": measure, "value": value}
         try:

@@ -64,3 +64,21 @@ def test_color_keeps_what_is_where(images):
         assert torch.corrcoef(torch.stack([before, after]))[0, 1] == pytest.approx(1, abs=1e-4)
         assert 0.49 < after.std() / before.std() < 1.51
         assert abs(after.mean() - before.mean()) <= 0.5
+
+
+def test_color_changes_brightness_saturation_and_contrast_each_by_itself(images):
+    changed = augmented(images, [Change.color], seeded())
+    brightness, contrast, saturation = [], [], []
+    for before, after in zip(images, changed, strict=True):
+        grey, grey_after = before.mean(0), after.mean(0)
+        brightness.append(after.mean() - before.mean())
+        contrast.append(grey_after.std() / grey.std())
+        saturation.append((after - grey_after).std() / (before - grey).std() / contrast[-1])
+        expected = grey.mean() + contrast[-1] * (grey - grey.mean() + saturation[-1] * (before - grey))
+        torch.testing.assert_close(after, expected + brightness[-1])
+    for factors, least, most in ((brightness, -0.5, 0.5), (contrast, 0.5, 1.5), (saturation, 0, 2)):
+        edge = (most - least) / 10
+        assert least <= min(factors) < least + edge
+        assert most - edge < max(factors) <= most
+    together = torch.corrcoef(torch.tensor([brightness, contrast, saturation]))
+    assert (together - torch.eye(3)).abs().max() < 0.4

@@ -1,10 +1,17 @@
-"""``scripts/layer.py``: what it measures, not how fast that is."""
+"""``scripts/benchmark.py``: what it measures, not how fast that is."""
+
+import statistics
+from pathlib import Path
 
 import pytest
 import torch
 
-from dcgan.benchmark import layer, turns
+from dcgan.benchmark import layer, step, turns
+from dcgan.choices import Upsample
+from dcgan.config import Config, DataConfig, ModelConfig, OptimConfig
 from dcgan.conv_transpose import ALGORITHMS
+
+CPU = torch.device("cpu")
 
 
 def test_the_layers_are_those_of_the_generators():
@@ -38,19 +45,27 @@ def test_ratios_are_to_the_faster_built_in_of_the_same_turn():
 
 
 def test_peak_memory_is_what_a_call_held_for_a_while():
-    device = torch.device("cpu")
-    quiet = turns.peak_memory(lambda: None, device)
-    if quiet is None:
+    size = 2**27
+    calls = (lambda: torch.ones(size // 4).sum(), lambda: None)
+    peaks = [[turns.peak_memory(call, CPU) for _ in range(3)] for call in calls]
+    if None in peaks[0]:
         pytest.skip("this system does not tell a process's peak memory")
-    size = 2**26
-    peak = turns.peak_memory(lambda: torch.ones(size // 4).sum(), device)
-    assert quiet < size // 8
-    assert 0.9 * size < peak < 1.5 * size
+    peak, quiet = map(statistics.median, peaks)  # of three: what else the process does is counted, too
+    assert quiet < size / 4
+    assert 0.75 * size < peak < 1.5 * size
+
+
+def test_peak_memory_is_not_told_where_the_system_does_not_reset_it(monkeypatch):
+    def refused(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "write_text", refused)
+    assert turns.peak_memory(lambda: None, CPU) is None
 
 
 def test_every_algorithm_is_measured():
     (case, *_) = layer.cases(28)
-    rows = list(layer.measure(case, ["auto", *ALGORITHMS], torch.device("cpu"), 0.0))
+    rows = list(layer.measure(case, ["auto", *ALGORITHMS], CPU, 0.0))
     ours = ["auto", *(f"{name}, channels_last" for name in ("auto", *ALGORITHMS))]
     assert [row.candidate for row in rows] == [*layer.BUILT_IN, *ours]
 
@@ -94,6 +109,19 @@ def test_the_step_benchmark_measures_every_way_of_the_run_that_was_described(com
     assert "out=sub/table.md exists" in command("benchmark.py", "step", "out=sub/table.md").stderr
     wrong = command("benchmark.py", "step", "model.widht=3")
     assert "there is no setting model.widht; did you mean model.width?" in wrong.stderr
+
+
+def test_more_steps_than_the_run_has_are_timed():
+    config = Config(
+        data=DataConfig(image_size=9),
+        model=ModelConfig(width=2, latent_dim=2),
+        optim=OptimConfig(decay_from=1),
+        steps=2,
+        batch_size=2,
+    )
+    rows = step.measure(config, CPU, 0.0)
+    assert [row.upsample for row in rows] == list(Upsample)
+    assert all(row.images == pytest.approx(2 / row.seconds) for row in rows)
 
 
 def test_the_data_benchmark_prints_a_row_for_each_count(command, tmp_path):

@@ -22,17 +22,28 @@ def test_it_comes_back_as_it_was_and_old_ones_go(tmp_path):
     assert checkpoint.newest(tmp_path / "none") is None
 
 
+def full(state, file):
+    file.write(b"half")
+    raise OSError(28, "No space left on device")
+
+
 def test_a_save_that_fails_leaves_the_earlier_one_and_no_rubbish(tmp_path, monkeypatch):
     checkpoint.save(tmp_path, 1, STATE, keep=2)
-
-    def full(state, file):
-        file.write(b"half")
-        raise OSError(28, "No space left on device")
-
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(OSError, match="No space left"):
         checkpoint.save(tmp_path, 2, STATE, keep=2)
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000001.pt"]
+
+
+def test_a_write_that_fails_half_way_leaves_what_was_there(tmp_path, monkeypatch):
+    path = tmp_path / "best.pt"
+    checkpoint.write(path, STATE)
+    before = path.read_bytes()
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match="No space left"):
+        checkpoint.write(path, STATE | {"weights": torch.zeros(9)})
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def flip_a_bit(data):

@@ -8,8 +8,9 @@ import torch
 
 from dcgan import engine
 from dcgan.choices import Upsample
-from dcgan.config import Config, LossConfig, ModelConfig
+from dcgan.config import Config, LossConfig, ModelConfig, OptimConfig
 from dcgan.errors import UserError
+from dcgan.randomness import generator as random_generator
 
 CPU = torch.device("cpu")
 
@@ -46,18 +47,55 @@ def test_the_state_holds_all_that_a_step_depends_on(config, batch):
         assert torch.equal(one, two)
 
 
-def test_the_average_lerps_parameters_and_copies_statistics(config, batch):
+# (1 + 1) / (10 + 1): the memory is short while there is little to remember.
+@pytest.mark.parametrize(("ema_decay", "decay"), [(0.999, 2 / 11), (0.1, 0.1)])
+def test_the_average_lerps_parameters_and_copies_statistics(config, batch, ema_decay, decay):
+    config.optim.ema_decay = ema_decay
     state = engine.build(config, 10, CPU)
     for _ in range(2):
         engine.train_step(state, config, *batch)
         if state.step == 1:
             first = copy.deepcopy(state.generator.state_dict())
-    decay = 2 / 11  # (1 + 1) / (10 + 1): the memory is short while there is little to remember
     for name, parameter in state.generator_ema.named_parameters():
         expected = decay * first[name] + (1 - decay) * state.generator.state_dict()[name]
         torch.testing.assert_close(parameter.data, expected)
     for name, buffer in state.generator_ema.named_buffers():
         assert torch.equal(buffer, state.generator.state_dict()[name])
+
+
+@pytest.mark.parametrize(("decay", "weight"), [(0.5, 0.5), (0.999, 9 / 1010)])
+def test_the_averages_memory_grows_up_to_the_one_that_was_set(decay, weight):
+    average = torch.zeros(2)
+    engine._WarmedUpAverage(decay)([average], [torch.ones(2)], 1000)
+    assert average.tolist() == pytest.approx([weight] * 2, rel=1e-4)
+
+
+def rates_and_betas(state):
+    groups = [o.param_groups for o in (state.generator_optimizer, state.discriminator_optimizer)]
+    return [(pytest.approx(group["lr"]), group["betas"]) for (group,) in groups]
+
+
+def test_each_optimiser_takes_the_step_with_its_own_rate(config, batch):
+    config.optim = OptimConfig(generator_lr=1e-3, discriminator_lr=4e-3, betas=[0.3, 0.9], decay_from=0.5)
+    state = engine.build(config, 10, CPU)
+    state.step = 6  # of 10: a fifth of the way from 5 to 10
+    scalars = engine.train_step(state, config, *batch)
+    assert rates_and_betas(state) == [(0.8e-3, (0.3, 0.9)), (3.2e-3, (0.3, 0.9))]
+    assert scalars["learning_rate/generator"] == pytest.approx(0.8e-3)
+    assert scalars["learning_rate/discriminator"] == pytest.approx(3.2e-3)
+
+
+def test_a_run_that_goes_on_from_anothers_state_keeps_its_own_rates_and_betas(config, batch):
+    other = engine.build(config, 10, CPU)  # betas of 0 and 0.99
+    engine.train_step(other, config, *batch)
+    config.optim = OptimConfig(generator_lr=1e-4, discriminator_lr=2e-4, betas=[0.5, 0.999])
+    state = engine.build(config, 10, CPU)
+    state.load_state_dict(copy.deepcopy(other.state_dict()))
+    engine.train_step(state, config, *batch)
+    assert rates_and_betas(state) == [(1e-4, (0.5, 0.999)), (2e-4, (0.5, 0.999))]
+    assert state.step == 2
+    for optimizer in (state.generator_optimizer, state.discriminator_optimizer):
+        assert {int(moments["step"]) for moments in optimizer.state.values()} == {2}
 
 
 @pytest.mark.parametrize("upsample", ["scratch", "builtin"])
@@ -198,6 +236,42 @@ def test_penalties_come_when_they_are_due(config, batch, every, steps):
     assert due == steps
 
 
+def half_the_squared_length(images, _):
+    """A discriminator whose gradient is the image."""
+    return images.square().flatten(1).sum(1) / 2
+
+
+half_the_squared_length.forward = half_the_squared_length
+
+
+@pytest.mark.parametrize(
+    ("penalties", "real", "fake", "expected"),
+    [
+        ({"r1": 1}, [3, 4], [0, 2], 12.5),  # 5 * 5 / 2
+        ({"r1": 0, "r2": 1}, [3, 4], [0, 2], 2),
+        ({"r1": 1, "r2": 1}, [3, 4], [4, 3], 12.5 + 12.5),
+        ({"r1": 0, "gradient_penalty": 10}, [6, 8], [0, 0], 160),  # half-way it is 5: 10 * (5 - 1)^2
+        ({"r1": 3, "r2": 2, "gradient_penalty": 10}, [6, 8], [0, 0], 150 + 0 + 160),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize(("every", "step", "times"), [(1, 0, 1), (1, 1, 1), (4, 2, 0), (4, 3, 4), (4, 4, 0)])
+def test_penalties_by_hand(penalties, real, fake, expected, every, step, times):
+    loss = LossConfig(penalty_every=every, **penalties)
+    images = [torch.tensor([[[pixels]]], dtype=torch.float32) for pixels in (real, fake)]
+    *logits, penalty = engine.judged(half_the_squared_length, loss, step, *images, None)
+    assert penalty == times * expected
+    assert [logit.tolist() for logit in logits] == [[(a * a + b * b) / 2] for a, b in (real, fake)]
+
+
+def test_a_penalty_is_the_mean_over_images_at_places_evenly_spread_between():
+    real, fake = torch.full((2, 1, 1, 1), 8.0), torch.zeros(2, 1, 1, 1)
+    loss = LossConfig(r1=1, r2=0, gradient_penalty=1, penalty_every=1)
+    # A quarter and three quarters of the way from 8 to 0: (6 - 1)^2 and (2 - 1)^2.
+    penalty = engine.judged(half_the_squared_length, loss, 0, real, fake, None)[2]
+    assert penalty == 32 + (25 + 1) / 2
+
+
 def test_a_rare_penalty_has_as_many_times_the_weight(config, batch):
     real, labels = batch
     state, penalties = engine.build(config, 10, CPU).discriminator.eval(), []
@@ -228,3 +302,13 @@ def test_spectral_norm_leaves_no_singular_value_above_one(config):
 )
 def test_the_learning_rate_falls_linearly_at_the_end(step, decay_from, factor):
     assert engine.learning_rate_factor(step, 10, decay_from) == pytest.approx(factor)
+
+
+@pytest.mark.parametrize(
+    "labels", [[0, 0, 1, 1, 2, 2], [0, 1, 2, 3, 4, 5]], ids=["two of each", "one of each"]
+)
+def test_as_diverse_as_the_real_images_is_one_also_where_no_two_are_of_one_class(config, labels):
+    state, labels = engine.build(config, 10, CPU), torch.tensor(labels)
+    latents = state.generator.draw(6, random_generator(config.seed, "latents", 0))
+    real = state.generator(latents, labels).detach()  # what the step is about to generate
+    assert engine.train_step(state, config, real, labels)["generator/diversity"] == pytest.approx(1)

@@ -79,7 +79,7 @@ def test_the_matrix_is_that_of_the_convolution():
     assert torch.equal(back @ example.input.flatten(), expected(example).flatten())
 
 
-def test_the_text_has_the_articles_numbers():
+def test_the_text_has_the_numbers_worked_out_by_hand():
     text = explain.text(CASES[5])
     assert "(3 - 1) 2 - 2 * 1 + 3 + 1 = 6" in text
     assert "1 zeros between the pixels: 3 -> 5; P_T = F - P - 1 = 1 zeros before and 2 after: 8" in text
@@ -87,6 +87,12 @@ def test_the_text_has_the_articles_numbers():
     assert "floor((6 - 3 + 2) / 2) + 1 = 3" in text
     assert "5 (output_padding 0), 6 (output_padding 1)" in text
     assert "No other size gives that" in explain.text(CASES[0])
+
+
+def test_the_text_says_where_the_way_back_leads_elsewhere():
+    text = explain.text(explain.Example(3, 2, dilation=2, output_padding=1))
+    assert "(3 - 1) 1 - 2 * 0 + 3 + 1 = 6" in text
+    assert "floor((6 - 3 + 0) / 1) + 1 = 4. Not 3: output_padding 1 is not smaller than the stride 1" in text
 
 
 def test_the_command_prints_and_draws(command, tmp_path):

@@ -2,8 +2,10 @@
 
 import json
 import re
+from types import SimpleNamespace
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from dcgan.config import Config, ModelConfig
 from dcgan.tracking import Tracker, layout
@@ -18,6 +20,42 @@ def test_what_came_after_the_checkpoint_is_dropped_and_a_torn_line_too(tmp_path)
         tracker.scalars(3, LOSSES)
     steps = [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert steps == [1, 2, 3]
+
+
+def test_the_speed_is_that_of_training_alone(tmp_path, monkeypatch):
+    clock = SimpleNamespace(now=100.0)
+    monkeypatch.setattr("dcgan.tracking.time", SimpleNamespace(monotonic=lambda: clock.now))
+    with Tracker(tmp_path, step=0, steps=30, batch_size=4) as tracker:
+        for step, training, aside in ((10, 2, 50), (20, 4, 0), (30, 5, 7)):
+            clock.now += training
+            with tracker.aside():
+                clock.now += aside
+            tracker.scalars(step, LOSSES)
+    records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [record["speed/images_per_second"] for record in records] == [20, 10, 8]
+    assert all(0.05 < record["memory/peak_gb"] < 1000 for record in records)
+
+
+def curve(run_dir, name):
+    """What TensorBoard shows of it: the steps and the values."""
+    board = EventAccumulator(str(run_dir))
+    board.Reload()
+    return [(event.step, event.value) for event in board.Scalars(name)]
+
+
+@pytest.mark.parametrize(("step", "left"), [(0, []), (2, [(1, 1), (2, 1)])])
+def test_what_an_earlier_process_recorded_later_is_hidden_in_tensorboard(tmp_path, step, left):
+    with Tracker(tmp_path, step=0, steps=5, batch_size=1) as tracker:
+        assert tracker.fresh
+        for done in (1, 2, 3, 4):
+            tracker.measures(done, {"x": 1}, "")
+    (events,) = tmp_path.glob("events.*")
+    events.rename(tmp_path / "events.out.tfevents.0000000001.here.1.0")  # not of the same second
+    assert curve(tmp_path, "x") == [(1, 1), (2, 1), (3, 1), (4, 1)]
+    with Tracker(tmp_path, step=step, steps=5, batch_size=1) as tracker:
+        assert not tracker.fresh
+        tracker.measures(step + 1, {"x": 2}, "")
+    assert curve(tmp_path, "x") == [*left, (step + 1, 2)]
 
 
 @pytest.mark.parametrize("sink", ["TensorBoard", "metrics.jsonl"])

@@ -59,9 +59,8 @@ def table(rows: list[Row]) -> str:
 def _steps(config: Config, upsample: Upsample, device: torch.device) -> Callable[[], None]:
     """As many steps as there are between two penalties, so that each turn has one."""
     algorithm = config.model.algorithm if upsample is Upsample.scratch else Algorithm.auto
-    config = dataclasses.replace(
-        config, model=dataclasses.replace(config.model, upsample=upsample, algorithm=algorithm)
-    )
+    model = dataclasses.replace(config.model, upsample=upsample, algorithm=algorithm)
+    config = dataclasses.replace(config, model=model, steps=max(config.steps, config.loss.penalty_every))
     classes = CLASSES if config.model.conditional else 0
     state = engine.build(config, classes, device)
     shape = (config.batch_size, config.data.channels, *config.data.image_size)

@@ -1,4 +1,4 @@
-"""The article's formulas, with numbers worked out by hand."""
+"""The formulas, with numbers worked out by hand."""
 
 import pytest
 

@@ -269,7 +269,7 @@ def test_a_bad_padding_is_named():
 @pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize("how", [{}, {"stride": 2, "padding": 1}, {"stride": (3, 2), "dilation": 2}])
 def test_the_convolution_is_a_sparse_matrix_and_the_transposed_one_its_transpose(groups, how):
-    """The article's dense layer, and the adjoint test <conv(y), x> = <y, conv_transpose(x)>."""
+    """The dense layer's view, and the adjoint test <conv(y), x> = <y, conv_transpose(x)>."""
     sizes = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1)}
     sizes |= {name: value if isinstance(value, tuple) else (value,) * 2 for name, value in how.items()}
     y, weight = (
@@ -295,7 +295,7 @@ def test_the_convolution_is_a_sparse_matrix_and_the_transposed_one_its_transpose
     torch.testing.assert_close((x * other).sum(), (y * up).sum())
 
 
-def test_the_matrix_of_the_article():
+def test_the_matrix_worked_out_by_hand():
     """4 x 4 pixels to 2 x 2 with a kernel of 3 x 3: four rows, each the kernel in another place."""
     weight = image([[1, 2, 3], [4, 5, 6], [7, 8, 9]])
     geometry = Geometry((2, 2), (3, 3), (1, 1), (0, 0), (1, 1), 1, (4, 4))
@@ -305,3 +305,26 @@ def test_the_matrix_of_the_article():
         [0, 0, 0, 0, 1, 2, 3, 0, 4, 5, 6, 0, 7, 8, 9, 0],
         [0, 0, 0, 0, 0, 1, 2, 3, 0, 4, 5, 6, 0, 7, 8, 9],
     ]
+
+
+@pytest.mark.parametrize("algorithm", ["auto", "gemm", "winograd"])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=str)
+@pytest.mark.parametrize("size", [(3, 4), (1, 13)])
+@pytest.mark.parametrize("n", [5, 7])
+@pytest.mark.parametrize("at_once", [1, 700], ids=["an image at a time", "two to four"])
+def test_images_in_parts_are_those_of_all_at_once(monkeypatch, algorithm, memory_format, size, n, at_once):
+    for name in ("algorithms.NUMBERS_AT_ONCE", "winograd.NUMBERS_AT_ONCE", "convolution.PATCHES_AT_ONCE"):
+        monkeypatch.setattr(f"dcgan.conv_transpose.{name}", at_once)
+    monkeypatch.setattr("dcgan.conv_transpose.convolution.MANY_WEIGHTS", 1)  # gradients from patches
+    torch.manual_seed(0)
+    x, weight = (
+        torch.randn(shape, dtype=torch.float64).to(memory_format=memory_format).requires_grad_()
+        for shape in ((n, 12, *size), (12, 2, 3, 4))
+    )
+    results = []
+    for function, how in ((conv_transpose2d, {"algorithm": algorithm}), (F.conv_transpose2d, {})):
+        output = function(x, weight, None, 2, 1, 1, **how)
+        direction = torch.linspace(-1, 1, output.numel(), dtype=torch.float64).view_as(output)
+        direction = direction.contiguous(memory_format=memory_format)
+        results.append((output, *torch.autograd.grad(output, (x, weight), direction)))
+    torch.testing.assert_close(*results)

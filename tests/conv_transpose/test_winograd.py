@@ -62,10 +62,15 @@ def test_forward_and_backward_take_so_much_of_the_products(kernel_size, padding,
     assert backward.get_total_flops() == 2 * part * needed
 
 
-def test_single_precision_loses_little():
-    """Within a small factor of what the built-in loses: the sums that it takes are of few numbers."""
+# Measured, over seeds and with AVX2 and AVX-512: winograd 2.26, 1.58, 1.21 of the built-in's, gemm 0.75, 1, 1.
+@pytest.mark.parametrize(("algorithm", "most"), [("winograd", 2.4), ("gemm", 1.02)])
+def test_single_precision_loses_little(algorithm, most):
+    """In the output and both gradients: winograd about twice what the built-in loses, gemm no more."""
+    torch.manual_seed(0)
     x, w = torch.randn(16, 128, 8, 8).relu(), 0.02 * torch.randn(128, 64, 4, 4)
     y = torch.randn(16, 64, 16, 16)
+    if not torch.backends.cpu.get_cpu_capability().startswith("AVX"):
+        most *= 2  # there the built-in adds up in another order
 
     def results(function, dtype, **how):
         given = [tensor.to(dtype).requires_grad_() for tensor in (x, w)]
@@ -74,9 +79,9 @@ def test_single_precision_loses_little():
 
     exact = results(built_in, torch.float64)
     theirs = results(built_in, torch.float32)
-    ours = results(conv_transpose2d, torch.float32, algorithm="winograd")
+    ours = results(conv_transpose2d, torch.float32, algorithm=algorithm)
     for ours_one, theirs_one, one in zip(ours, theirs, exact, strict=True):
-        assert (ours_one - one).norm() < 4 * (theirs_one - one).norm()
+        assert (ours_one - one).norm() < most * (theirs_one - one).norm()
 
 
 @pytest.mark.parametrize("at_once", [1, 700, 10**6], ids=["an image at a time", "some", "all"])

@@ -70,6 +70,16 @@ def test_a_limit_keeps_the_shares_of_the_classes_and_fewer_are_a_part_of_more(di
         DataConfig(limit=1)
 
 
+def test_a_limit_keeps_at_least_one_picture_of_each_class(digits, store):
+    labels = np.repeat([0, 1, 2], [97, 2, 1])
+    rare = data.ImageSet(np.zeros((100, 1, 1, 1), np.uint8), np.arange(100), labels, ["a", "b", "c"], "")
+    assert np.bincount(rare.limited(3).labels).tolist() == [1, 1, 1]
+    assert np.bincount(rare.limited(10).labels).tolist() == [8, 1, 1]
+    assert np.bincount(digits.train.limited(10).labels).tolist() == [1] * 10
+    with pytest.raises(UserError, match=r"^data\.limit=9 is less than one picture of each of 10 classes$"):
+        data.load(DataConfig(store=store, limit=9))
+
+
 def test_an_epoch_sees_every_picture_once_in_an_order_of_its_own():
     pictures = numbered(10)
     batches = data.Batches(pictures, 5, seed=0, device=CPU)
@@ -80,6 +90,28 @@ def test_an_epoch_sees_every_picture_once_in_an_order_of_its_own():
     again = data.Batches(pictures, 5, seed=0, device=CPU)
     assert torch.equal(again[4][1], epochs[2][:5])
     assert not torch.equal(data.Batches(pictures, 5, seed=1, device=CPU)[0][1], batches[0][1])
+
+
+def test_what_is_left_of_an_epoch_is_no_batch():
+    batches = data.Batches(numbered(11), 5, seed=0, device=CPU)
+    labels = [batches[step][1].tolist() for step in range(4)]
+    assert [len(batch) for batch in labels] == [5] * 4
+    assert len({*labels[0], *labels[1]}) == len({*labels[2], *labels[3]}) == 10
+    assert len({*labels[1], *labels[2]}) < 10  # the third is of another epoch
+
+
+def test_a_batch_is_whole_beside_other_processes_unless_it_is_shared(monkeypatch):
+    alone = data.Batches(numbered(11), 5, seed=0, device=CPU)[3]
+    pair = data.Batches(numbered(11), 4, seed=0, device=CPU)[3][1]
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    for one, other in zip(data.Batches(numbered(11), 5, seed=0, device=CPU)[3], alone, strict=True):
+        assert torch.equal(one, other)
+    half = data.Batches(numbered(11), 4, seed=0, device=CPU, shared=True)
+    assert torch.equal(half[3][1], pair[2:])
+    for size in (5, 2):
+        with pytest.raises(UserError, match=f"batch_size={size} cannot be shared out to 2 processes"):
+            data.Batches(numbered(11), size, seed=0, device=CPU, shared=True)
 
 
 def test_a_batch_is_in_minus_one_to_one(digits):

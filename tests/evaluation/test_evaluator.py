@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -56,9 +57,42 @@ def test_the_classifier_is_good_and_trained_once_and_always_the_same(found, eval
     assert features.square().mean() == pytest.approx(1, rel=0.2)
 
 
-def test_other_pictures_have_another_classifier(found, evaluator, monkeypatch):
+@pytest.fixture
+def two_steps(monkeypatch):
     monkeypatch.setattr(classifier, "LEAST_STEPS", 2)
     monkeypatch.setattr(classifier, "MOST_STEPS", 2)
+
+
+@pytest.mark.usefixtures("two_steps")
+def test_each_of_several_processes_has_the_classifier_of_one(found, tmp_path, monkeypatch):
+    few = found._replace(train=found.train.limited(300), store=tmp_path / "one")
+    alone = classifier.classifier_of(few, CPU)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    assert classifier.classifier_of(few._replace(store=tmp_path / "two"), CPU).digest == alone.digest
+
+
+@pytest.mark.usefixtures("two_steps")
+def test_where_nothing_can_be_written_the_classifier_is_trained_and_not_kept(
+    found, tmp_path, monkeypatch, caplog
+):
+    def refused(*_):
+        raise PermissionError(13, "Permission denied")
+
+    few = found._replace(train=found.train.limited(300), store=tmp_path)
+    kept = classifier.classifier_of(few._replace(store=tmp_path / "elsewhere"), CPU)
+    monkeypatch.setattr(classifier, "FileLock", refused)
+    monkeypatch.setattr("dcgan.checkpoint.write", refused)
+    assert classifier.classifier_of(few._replace(store=tmp_path / "here"), CPU).digest == kept.digest
+    assert "the classifier cannot be kept in" in caplog.text
+    assert not (tmp_path / "here").exists()
+    # What is there is read without a lock.
+    monkeypatch.setattr(classifier, "_train", refused)
+    assert classifier.classifier_of(few._replace(store=tmp_path / "elsewhere"), CPU).digest == kept.digest
+
+
+@pytest.mark.usefixtures("two_steps")
+def test_other_pictures_have_another_classifier(found, evaluator):
     fewer = copy.copy(found.train)
     fewer.rows, fewer.labels = fewer.rows[:1000], fewer.labels[:1000]
     fewer.__dict__.pop("fingerprint", None)
@@ -168,6 +202,28 @@ def test_copies_of_training_images_are_no_novelty(found):
     assert reports._novelty(few, few.shown.images()).value == 0
     unseen = np.setdiff1d(np.arange(4500), np.searchsorted(found.train.rows, few.shown.rows))
     assert reports._novelty(few, found.train.images(unseen[:500])).value == pytest.approx(1, abs=0.1)
+
+
+def test_some_of_the_held_out_pictures_stand_for_all_though_they_are_sorted(monkeypatch):
+    """Black ones, then white ones; the white among the held-out are so grey that they are taken for black."""
+    labels = np.repeat([0, 1], 60)
+
+    def pictures(black, white):
+        pixels = np.repeat(np.array([black, white], np.uint8), 60).reshape(120, 1, 1, 1)
+        return data.ImageSet(pixels, np.arange(120), labels, ["black", "white"], "")
+
+    train, held_out = pictures(0, 200), pictures(0, 90)
+    found = data.Data(train, train, held_out, {}, None)
+    monkeypatch.setattr(reports, "MOST_PIXELS", 40)
+    asked = SimpleNamespace(found=found, labels=torch.from_numpy(labels))
+    measures = reports._outsiders(
+        asked, train.images(), lambda labels, count: train.images().repeat(5, 1, 1, 1)
+    )
+    assert measures["svm_agreement"].floor == pytest.approx(0.5, abs=0.2)
+    assert measures["nearest_neighbour_error"].floor == 0.5
+    held_out.store[20:] = 50  # the first twenty are as black as those of the training
+    monkeypatch.setattr(reports, "MOST_ASKED", 20)
+    assert reports._novelty(found, held_out.images(slice(20, 60))).value == pytest.approx(1)
 
 
 def test_too_few_pictures_are_a_sentence(found):

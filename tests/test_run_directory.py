@@ -1,0 +1,128 @@
+"""A run's directory: taken up by the run that it belongs to, and the best of it kept."""
+
+import math
+
+import pytest
+import torch
+
+from dcgan import checkpoint, engine, run_directory
+from dcgan.config import Config, ModelConfig
+from dcgan.errors import UserError
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def config():
+    return Config(model=ModelConfig(width=2, latent_dim=2), steps=10)
+
+
+@pytest.fixture
+def state(config):
+    return engine.build(config, 10, CPU)
+
+
+def origin(config, pictures="these"):
+    return {"config": config.to_plain(), "num_classes": 10, "data_fingerprint": pictures}
+
+
+def full(state, file):
+    file.write(b"half")
+    raise OSError(28, "No space left on device")
+
+
+def kept(run_dir):
+    """The step and the value of ``best.pt``."""
+    best = checkpoint.load(run_dir / "checkpoints" / "best.pt")
+    return best["step"], best["evaluation"]["value"]
+
+
+def test_a_run_goes_on_where_its_directory_ends(config, state, tmp_path):
+    for state.step in (3, 7):
+        run_directory.save(state, config, tmp_path, origin(config))
+    config.seed, config.log_every = 0, 1  # what is not part of the training may change
+    again = engine.build(config, 10, CPU)
+    run_directory.resume(again, config, tmp_path, origin(config))
+    assert again.step == 7
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "pictures", "sentence"),
+    [
+        ("seed", 0, "others", "other settings (the pictures themselves); set another name=, and resume="),
+        ("seed", 1, "these", "other settings (seed=0, now 1); "),
+        ("seed", 1, "others", "other settings (seed=0, now 1; the pictures themselves); "),
+        ("resume", "never", "these", "resume=never, but "),
+    ],
+)
+def test_a_directory_of_another_run_is_refused(config, state, tmp_path, setting, value, pictures, sentence):
+    state.step = 3
+    run_directory.save(state, config, tmp_path, origin(config))
+    setattr(config, setting, value)
+    other = engine.build(config, 10, CPU)
+    with pytest.raises(UserError) as refusal:
+        run_directory.resume(other, config, tmp_path, origin(config, pictures))
+    assert sentence in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+    assert other.step == 0
+
+
+def test_a_disk_that_is_full_is_a_warning_on_the_way_and_an_error_in_the_end(
+    config, state, tmp_path, monkeypatch, caplog
+):
+    state.step = 3
+    run_directory.save(state, config, tmp_path, origin(config))
+    monkeypatch.setattr(torch, "save", full)
+    state.step = 6
+    run_directory.save(state, config, tmp_path, origin(config))
+    (message,) = (record.getMessage() for record in caplog.records)
+    assert message == "no checkpoint at step 6 ([Errno 28] No space left on device); training goes on"
+    with pytest.raises(UserError, match=r"the checkpoint of step 6 cannot be written to .*; make room and"):
+        run_directory.save(state, config, tmp_path, origin(config), last=True)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000003.pt"]
+
+
+def test_the_least_value_is_kept_whatever_comes_later(config, state, tmp_path):
+    best = run_directory.Best(tmp_path, afresh=True)
+    seen = []
+    for state.step, value in enumerate([5.0, 7.0, 4.0, math.nan, 6.0, 3.0]):
+        best.offer(state, origin(config), "distance", value)
+        seen.append(kept(tmp_path))
+    assert seen == [(0, 5), (0, 5), (2, 4), (2, 4), (2, 4), (5, 3)]
+    stored = checkpoint.load(best.path)
+    assert stored["evaluation"] == {"measure": "distance", "value": 3}
+    assert stored["data_fingerprint"] == "these"
+    engine.build(config, 10, CPU).load_state_dict(stored)
+
+
+@pytest.mark.parametrize(("afresh", "left"), [(False, (1, 4)), (True, (2, 5))])
+def test_a_resumed_run_knows_its_best_and_a_new_one_none(config, state, tmp_path, afresh, left):
+    state.step = 1
+    run_directory.Best(tmp_path, afresh=True).offer(state, origin(config), "distance", 4.0)
+    state.step = 2
+    run_directory.Best(tmp_path, afresh=afresh).offer(state, origin(config), "distance", 5.0)
+    assert kept(tmp_path) == left
+
+
+def test_a_damaged_best_is_replaced(config, state, tmp_path, caplog):
+    run_directory.Best(tmp_path, afresh=True).offer(state, origin(config), "distance", 4.0)
+    path = tmp_path / "checkpoints" / "best.pt"
+    path.write_bytes(path.read_bytes()[:1000])
+    best, state.step = run_directory.Best(tmp_path, afresh=False), 2
+    assert "best.pt is damaged" in caplog.text
+    assert "the next evaluation replaces it" in caplog.text
+    best.offer(state, origin(config), "distance", 5.0)
+    assert kept(tmp_path) == (2, 5)
+
+
+def test_a_value_counts_only_when_it_was_written(config, state, tmp_path, monkeypatch, caplog):
+    best = run_directory.Best(tmp_path, afresh=True)
+    best.offer(state, origin(config), "distance", 5.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "save", full)
+        best.offer(state, origin(config), "distance", 3.0)
+    assert "best.pt cannot be written" in caplog.text
+    assert kept(tmp_path) == (0, 5)
+    state.step = 2
+    best.offer(state, origin(config), "distance", 4.0)
+    assert kept(tmp_path) == (2, 4)
