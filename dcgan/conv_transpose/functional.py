@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dcgan.conv_transpose.arithmetic import Geometry, Pair, full_padding, same_crop
 from dcgan.conv_transpose.choice import algorithm_named
-from dcgan.conv_transpose.gradients import Derivative, derivative
+from dcgan.conv_transpose.gradients import Derivative, derivative, is_autocast_on
 
 AXES = ("height", "width")
 NAMED_PADDINGS = ("valid", "same", "full")
@@ -153,9 +153,8 @@ def check_named(padding: str) -> None:
 def _as_autocast_has_it(tensor: Tensor) -> Tensor:
     """Autocast runs convolutions in its lower precision, except for float64 and what is not floating."""
     device = tensor.device.type
-    active = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
     eligible = tensor.is_floating_point() and tensor.dtype != torch.float64
-    return tensor.to(torch.get_autocast_dtype(device)) if active and eligible else tensor
+    return tensor.to(torch.get_autocast_dtype(device)) if eligible and is_autocast_on(device) else tensor
 
 
 def _pair(name: str, value: Any) -> Pair:

@@ -24,6 +24,8 @@ from torch.autograd import Function
 from dcgan.conv_transpose.arithmetic import Geometry, Pair, conv_output_size
 from dcgan.conv_transpose.convolution import convolve, correlate, is_channels_last
 
+# Asked once: in a graph PyTorch 2.11 cannot answer.
+AUTOCAST = {device for device in ("cpu", "cuda", "mps", "xpu") if torch.amp.is_autocast_available(device)}
 ROLES = ("input", "weight", "output")
 Operator = Callable[[Tensor, Tensor, Geometry], Tensor]
 
@@ -156,9 +158,14 @@ class Derivative(Function):
 Derivative.forward.__signature__ = inspect.signature(Derivative.forward)  # type: ignore[attr-defined]
 
 
+def is_autocast_on(device: str) -> bool:
+    """Whether operators compute in a lower precision there; not on a device that knows no such thing."""
+    return device in AUTOCAST and torch.is_autocast_enabled(device)
+
+
 def without_autocast(device: str) -> Any:
     """A context in which operators compute in the dtype of what they are given."""
-    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+    if is_autocast_on(device):
         return torch.autocast(device, enabled=False)
     return nullcontext()
 
