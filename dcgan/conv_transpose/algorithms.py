@@ -183,12 +183,9 @@ def convolution_matrix(weight: Tensor, geometry: Geometry) -> Tensor:
     inside = (top >= 0) & (top < y) & (left >= 0) & (left < x)
     into, outof = group * c + into, group * o + out
     places = torch.stack([(into * h + row) * w + column, (outof * y + top) * x + left])
-    return torch.sparse_coo_tensor(
-        places[:, inside],
-        weight[into, out, i, j][inside],
-        (groups * c * h * w, groups * o * y * x),
-        check_invariants=False,  # said explicitly, or PyTorch warns
-    )
+    shape = (groups * c * h * w, groups * o * y * x)
+    with torch.sparse.check_sparse_tensor_invariants(False):  # said explicitly, or PyTorch warns
+        return torch.sparse_coo_tensor(places[:, inside], weight[into, out, i, j][inside], shape)
 
 
 def _parts(n: int, numbers: int) -> tuple[Sequence[int], int]:
