@@ -64,6 +64,7 @@ class Generator(nn.Module):
     def __init__(self, model: ModelConfig, image_size: Size, channels: int, num_classes: int) -> None:
         super().__init__()
         self.latent_dim, self._latents = model.latent_dim, model.latents
+        self.truncation = 1.0  # what latents are multiplied by when they are drawn
         self.embedding = nn.Embedding(num_classes, model.latent_dim) if num_classes else None
         sizes = map_sizes(image_size, model.kernel_size)[::-1]
         widths = map_widths(channels, model.width, len(sizes))[::-1]
@@ -83,10 +84,10 @@ class Generator(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def draw(self, count: int, random: torch.Generator) -> Tensor:
-        """Latents ``(count, Z)`` as it is trained with, on the CPU."""
+        """Latents ``(count, Z)`` as it is trained with, on the CPU; with a `truncation` below 1 closer to their middle."""
         if self._latents is Latents.uniform:
-            return torch.rand(count, self.latent_dim, generator=random) * 2 - 1
-        return torch.randn(count, self.latent_dim, generator=random)
+            return self.truncation * (torch.rand(count, self.latent_dim, generator=random) * 2 - 1)
+        return self.truncation * torch.randn(count, self.latent_dim, generator=random)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Images ``(N, C, H, W)`` in [-1, 1] from latents ``(N, Z)`` and labels ``(N,)``."""

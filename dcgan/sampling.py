@@ -88,7 +88,9 @@ class TrainedGenerator:
         return found
 
 
-def load_generator(run: Path, weights: str = "ema", statistics: str = "running") -> TrainedGenerator:
+def load_generator(
+    run: Path, weights: str = "ema", statistics: str = "running", truncation: float = 1.0
+) -> TrainedGenerator:
     """The generator of a run directory's newest checkpoint, or of a checkpoint file.
 
     Args:
@@ -96,12 +98,16 @@ def load_generator(run: Path, weights: str = "ema", statistics: str = "running")
         weights: ``"ema"``, the average over the last steps, or ``"raw"``, those of the last step.
         statistics: of BatchNorm: ``"running"``, those of the training, or ``"standing"``, see
             `use_standing_statistics`.
+        truncation: what latents are multiplied by, above 0 and at most 1: the less, the more do images look like
+            what there is most of, and like each other (Brock et al. 2019, section 3.1, who cut off instead).
 
     Raises:
-        UserError: if there is no such run, or it has no sound checkpoint.
+        UserError: if there is no such run, it has no sound checkpoint, or the truncation is impossible.
     """
     assert weights in ("ema", "raw")
     assert statistics in ("running", "standing")
+    if not 0 < truncation <= 1:
+        raise UserError(f"truncation={truncation} must be above 0 and at most 1")
     if not run.exists():
         raise UserError(f"run={run} does not exist; python -m dcgan.train makes runs in outputs/")
     state = checkpoint.newest(run / "checkpoints") if run.is_dir() else checkpoint.load(run)
@@ -111,6 +117,7 @@ def load_generator(run: Path, weights: str = "ema", statistics: str = "running")
     num_classes = state["num_classes"]
     network = Generator(config.model, config.data.image_size, config.data.channels, num_classes)
     network.load_state_dict(state["generator_ema" if weights == "ema" else "generator"])
+    network.truncation = truncation
     if statistics == "standing":
         use_standing_statistics(network, num_classes)
     return TrainedGenerator(network.eval(), num_classes, state["step"], config, state["data_fingerprint"])

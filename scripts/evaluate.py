@@ -1,13 +1,15 @@
 """How good the samples of a run are, every number beside the same number of real pictures.
 
     python scripts/evaluate.py run=outputs/mnist5k [samples=10000] [seed=0] [weights=ema|raw]
-                               [statistics=running|standing] [root=DIR] [device=auto] [out=FILE] [overwrite=true]
+                               [statistics=running|standing] [truncation=1] [root=DIR] [device=auto]
+                               [out=FILE] [overwrite=true]
 
 run         the run directory, or one checkpoint file, such as outputs/mnist5k/checkpoints/best.pt
 samples     how many images to generate; at most half as many as there are real ones
 seed        of the choice of real images and of the latents
 weights     ema: the average over the last steps; raw: those of the last step
 statistics  of BatchNorm. running: those of the training; standing: averaged over many batches of this network
+truncation  what latents are multiplied by, at most 1: the less, the clearer are images, and the more alike
 root        where the pictures of the run are now, if not where they were
 device      where to compute: auto, cpu, cuda, mps
 out         the file to write; kept if it is there, unless overwrite=true. Left out: evaluation.json in the run
@@ -34,6 +36,7 @@ class Options:
     seed: int = 0
     weights: Weights = Weights.ema
     statistics: Statistics = Statistics.running
+    truncation: float = 1.0
     root: str | None = None
     device: Device = Device.auto
     out: str | None = None
@@ -56,7 +59,7 @@ def main() -> None:
 
     log_to(None)
     device = choose_device(options.device)
-    trained = sampling.load_generator(run, options.weights, options.statistics)
+    trained = sampling.load_generator(run, options.weights, options.statistics, options.truncation)
     trained.network.to(device)
     found = trained.pictures(options.root)
 
@@ -76,6 +79,7 @@ def main() -> None:
         "seed": options.seed,
         "weights": options.weights.value,
         "statistics": options.statistics.value,
+        "truncation": options.truncation,
         "data": found.train.fingerprint,
     }
     out.parent.mkdir(parents=True, exist_ok=True)

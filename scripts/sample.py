@@ -1,7 +1,7 @@
 """Images from a trained generator.
 
     python scripts/sample.py run=outputs/mnist5k [count=64] [seeds=0-63] [classes=all|3|0,1] [format=FORMAT]
-                             [out=FILE_OR_DIR] [overwrite=true] [weights=ema|raw] [statistics=running|standing]
+                             [out=FILE_OR_DIR] [overwrite=true] [weights=ema|raw] [statistics=running|standing] [truncation=1]
 
 run      the run directory, or one checkpoint file
 count    how many images: the seeds from 0 on
@@ -25,6 +25,7 @@ plus     of arithmetic, like seeds
 root     of nearest: where the pictures of the run are now, if not where they were
 out      where to. What is there is kept, unless overwrite=true. Left out: a file in the run directory, replaced
 weights  ema: the average over the last steps; raw: those of the last step
+truncation  what latents are multiplied by, at most 1: the less, the clearer are images, and the more alike
 statistics  of BatchNorm. running: those of the training; standing: averaged over many batches of this network
 """
 
@@ -103,6 +104,7 @@ class Options:
     overwrite: bool = False
     weights: Weights = Weights.ema
     statistics: Statistics = Statistics.running
+    truncation: float = 1.0
 
 
 def main() -> None:
@@ -136,7 +138,7 @@ def main() -> None:
         print(f"{len(pictures)} pictures of {run}: {out}")
         return
 
-    trained = sampling.load_generator(run, options.weights, options.statistics)
+    trained = sampling.load_generator(run, options.weights, options.statistics, options.truncation)
     classes = None if options.classes == "all" else sampling.parse_numbers("classes", options.classes)
     many = f"0-{(options.count or count) - 1}"
     seeds = sampling.parse_numbers("seeds", options.seeds or many)
