@@ -1,53 +1,68 @@
 """The real command in a subprocess, as a user runs it: what it leaves behind is what is tested."""
 
+import importlib
+import logging
 import os
+import runpy
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+pytest.register_assert_rewrite("runs")
+os.environ.setdefault(
+    "MKL_CBWR", "AUTO"
+)  # as for the commands, whose bits are compared with those of this process
+
+from runs import ROOT, commands  # noqa: E402 - after what it has to come after
 
 
 @pytest.fixture
 def command(tmp_path):
-    """``command("train", "steps=3")`` runs ``python -m dcgan.train steps=3`` in a directory of its own.
+    """`runs.commands` in a directory of its own."""
+    with commands(tmp_path) as start:
+        yield start
 
-    With ``wait=False`` it gives the running process. A name that ends in ``.py`` is a script. More than one of
-    ``processes`` are those of torchrun.
-    """
-    started = []
 
-    def start(program, *arguments, wait=True, processes=1):
-        script = ["scripts/" + program] if program.endswith(".py") else ["-m", f"dcgan.{program}"]
-        if program.endswith(".py"):
-            script = [str(ROOT / script[0])]
-        if processes > 1:
-            script = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", *script]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error::UserWarning"}
-        environment.pop("PYTEST_CURRENT_TEST", None)
-        process = subprocess.Popen(
-            [sys.executable, *script, *arguments],
-            cwd=tmp_path,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        started.append(process)
-        if not wait:
-            return process
-        stdout, stderr = process.communicate(timeout=240)
-        return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+@pytest.fixture
+def here(tmp_path, monkeypatch, capsys):
+    """As `command`, without the seconds in which a process imports torch: the program runs in this one."""
+    monkeypatch.chdir(tmp_path)
+    loggers = [logging.getLogger(name) for name in (None, "dcgan", "hydra")]
+    before = [(logger.handlers[:], logger.level, logger.propagate) for logger in loggers]
 
-    yield start
-    for process in started:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-        for stream in (process.stdout, process.stderr):
-            stream.close()
+    def run(program, *arguments):
+        monkeypatch.setattr(sys, "argv", [program, *arguments])
+        monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # the program sets it; this puts it back
+        capsys.readouterr()
+        code = 0
+        try:
+            if program.endswith(".py"):
+                runpy.run_path(str(ROOT / "scripts" / program), run_name="__main__")
+            else:
+                importlib.import_module(f"dcgan.{program}").main()
+        except SystemExit as ended:
+            code = ended.code
+        return subprocess.CompletedProcess(sys.argv, code or 0, *capsys.readouterr())
+
+    yield run
+    for logger, (handlers, level, propagate) in zip(loggers, before, strict=True):
+        for new in set(logger.handlers) - set(handlers):
+            new.close()
+        logger.handlers[:], logger.propagate = handlers, propagate
+        logger.setLevel(level)
+
+
+@pytest.fixture(scope="session")
+def trained_run(tmp_path_factory):
+    """The directory of a run that is long enough for different seeds to give different images; not to be changed."""
+    directory = tmp_path_factory.mktemp("trained")
+    settings = ["name=tiny", "steps=80", f"data.store={directory / 'store'}"]
+    rates = ["generator_lr=0.01", "discriminator_lr=0.01", "decay_from=1", "ema_decay=0.5"]
+    with commands(directory) as command:
+        done = command("train", "experiment=smoke", *settings, *(f"optim.{rate}" for rate in rates))
+    assert done.returncode == 0, done.stderr
+    return directory / "outputs" / "tiny"
 
 
 @pytest.fixture(autouse=True)

@@ -3,11 +3,12 @@
 import itertools
 
 import pytest
-from conftest import ROOT
 from hydra import compose, initialize_config_dir
+from runs import ROOT
 
 from dcgan import cli
-from dcgan.config import flatten
+from dcgan.config import Config, flatten
+from dcgan.networks import map_sizes, map_widths
 
 DIRECTORY = ROOT / "configs" / "experiment"
 PRESETS = sorted(str(path.relative_to(DIRECTORY).with_suffix("")) for path in DIRECTORY.rglob("*.yaml"))
@@ -33,6 +34,66 @@ def test_every_preset_asks_a_question_and_all_its_runs_can_be_started(preset):
     if choices:
         assert config.sweep == preset
         assert "seed=0,1,2" in [f"{key}={value}" for key, value in params.items()]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "changed"),
+    [
+        ("loss=nonsaturating", {}),
+        # No penalty belongs to these two; ours stays.
+        ("loss=hinge", {"loss.name": "hinge"}),
+        ("loss=least_squares", {"loss.name": "least_squares"}),
+        # Gulrajani et al. 2017, algorithm 1: lambda = 10, beta_1 = 0, beta_2 = 0.9; section 4: no BatchNorm in the critic.
+        (
+            "loss=wgan_gp",
+            {
+                "loss.name": "wasserstein",
+                "loss.gradient_penalty": 10,
+                "loss.r1": 0,
+                "loss.penalty_every": 1,
+                "model.discriminator_norm": "none",
+                "optim.betas": [0, 0.9],
+            },
+        ),
+        # Huang et al. 2024: both penalties, in every step; no BatchNorm.
+        (
+            "loss=relativistic",
+            {
+                "loss.name": "relativistic",
+                "loss.r1": 1,
+                "loss.r2": 1,
+                "loss.penalty_every": 1,
+                "model.discriminator_norm": "none",
+            },
+        ),
+        # Radford et al. 2015, figure 1: 100 latents, 1024 channels down to 128; its code: kernels of 5.
+        ("model=paper", {"model.kernel_size": 5, "model.latent_dim": 100, "model.width": 128}),
+        # Section 4: batches of 128, Adam with 0.0002 and 0.5; the average, the penalty and the decay are ours.
+        (
+            "experiment=plain",
+            {
+                "batch_size": 128,
+                "loss.r1": 0,
+                "optim.generator_lr": 2e-4,
+                "optim.discriminator_lr": 2e-4,
+                "optim.betas": [0.5, 0.999],
+                "optim.decay_from": 1,
+                "optim.ema_decay": 0,
+            },
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_choice_changes_what_its_source_says_and_nothing_else(chosen, changed):
+    default, now = flatten(Config().to_plain()), flatten(cli.compose([chosen], None).to_plain())
+    assert {key: value for key, value in now.items() if value != default[key]} == changed
+
+
+def test_the_papers_networks_have_the_papers_widths():
+    config = cli.compose(["model=paper", "data.image_size=64"], None)
+    sizes = map_sizes(config.data.image_size, config.model.kernel_size)
+    assert sizes == [(side, side) for side in (64, 32, 16, 8, 4)]
+    assert map_widths(3, config.model.width, len(sizes)) == [3, 128, 256, 512, 1024]
 
 
 def test_each_claim_differs_from_the_papers_training_in_what_it_claims():

@@ -5,6 +5,7 @@ import json
 import onnxruntime
 import pytest
 import torch
+from runs import assert_refused, lively
 
 from dcgan import exporting, sampling
 from dcgan.choices import ExportFormat, Upsample
@@ -18,7 +19,7 @@ def trained(conditional=True, **model):
     classes = 3 if conditional else 0
     network = Generator(config.model, config.data.image_size, 1, classes)
     initialise(network, 0, "generator")
-    return sampling.TrainedGenerator(network.eval(), classes, 5, config, "data")
+    return sampling.TrainedGenerator(lively(network), classes, 5, config, "data")
 
 
 @pytest.mark.parametrize("conditional", [True, False])
@@ -35,6 +36,7 @@ def test_onnx_gives_what_pytorch_gives_for_any_batch(tmp_path, upsample, conditi
         with torch.no_grad():
             expected = generator.network(inputs["latents"], inputs["labels"] if conditional else None)
         torch.testing.assert_close(torch.from_numpy(images), expected, rtol=1e-4, atol=1e-5)
+        assert expected.std() > 0.2
 
 
 def test_torch_export_and_safetensors_come_back(tmp_path):
@@ -43,7 +45,9 @@ def test_torch_export_and_safetensors_come_back(tmp_path):
     program = torch.export.load(tmp_path / "g.pt2").module()
     for count in (1, 5):
         latents, labels = torch.randn(count, 8), torch.arange(count) % 3
-        torch.testing.assert_close(program(latents, labels), generator.network(latents, labels))
+        expected = generator.network(latents, labels)
+        torch.testing.assert_close(program(latents, labels), expected)
+        assert expected.std() > 0.2
 
     exporting.export(generator, ExportFormat.safetensors, tmp_path / "sub" / "g.safetensors")
     from safetensors import safe_open
@@ -60,15 +64,24 @@ def test_a_package_that_is_missing_is_named(tmp_path, monkeypatch):
         exporting.export(trained(), ExportFormat.onnx, tmp_path / "g.onnx")
 
 
-def test_the_command_exports_a_run(command, tmp_path):
-    assert command("train", "experiment=smoke", "name=tiny", "data.image_size=8").returncode == 0
-    done = command("export.py", "run=outputs/tiny", "format=torch_export", "out=g.pt2", "statistics=standing")
+def test_the_command_exports_a_run(command, here, tmp_path, trained_run):
+    done = command("export.py", f"run={trained_run}", "format=torch_export", "out=g.pt2")
     assert done.returncode == 0, done.stderr
-    assert "the generator of step 12 as torch_export" in done.stdout
-    program = torch.export.load(tmp_path / "g.pt2").module()
-    assert program(torch.randn(4, 8), torch.arange(4)).shape == (4, 1, 8, 8)
-    failed = command("export.py", "run=outputs/tiny", "format=torch_export", "out=g.pt2")
-    assert failed.returncode == 1
-    assert failed.stderr.strip() == "error: out=g.pt2 exists; set another out=, or overwrite=true"
-    again = command("export.py", "run=outputs/tiny", "format=safetensors", "out=g.pt2", "overwrite=true")
+    assert "the generator of step 80 as torch_export" in done.stdout
+    failed = here("export.py", f"run={trained_run}", "format=torch_export", "out=g.pt2")
+    assert_refused(failed, "error: out=g.pt2 exists; set another out=, or overwrite=true")
+    again = here("export.py", f"run={trained_run}", "format=safetensors", "out=g.pt2", "overwrite=true")
     assert again.returncode == 0, again.stderr
+
+
+def test_the_weights_and_statistics_are_those_asked_for(here, tmp_path, trained_run):
+    latents, labels, found = torch.randn(10, 8), torch.arange(10), []
+    for weights, statistics in (("ema", "running"), ("raw", "running"), ("ema", "standing")):
+        asked = [f"weights={weights}", f"statistics={statistics}", "overwrite=true"]
+        done = here("export.py", f"run={trained_run}", "format=torch_export", "out=g.pt2", *asked)
+        assert done.returncode == 0, done.stderr
+        found.append(torch.export.load(tmp_path / "g.pt2").module()(latents, labels).detach())
+        expected = sampling.load_generator(trained_run, weights, statistics).network(latents, labels)
+        torch.testing.assert_close(found[-1], expected.detach())
+    for other in found[1:]:
+        assert (other - found[0]).abs().max() > 0.05

@@ -1,12 +1,21 @@
-"""The house: which room may know about which, and what a wheel carries."""
+"""The house: which room may know about which, what the scripts say of themselves, and what a wheel carries."""
 
 import ast
+import os
+import re
+import runpy
 import subprocess
 import sys
 import zipfile
-from pathlib import Path
+from dataclasses import fields
 
-ROOT = Path(__file__).parents[1]
+import pytest
+from runs import ROOT, assert_refused
+
+from dcgan import cli
+from dcgan.config import Config
+
+SCRIPTS = sorted(path.name for path in (ROOT / "scripts").glob("*.py"))
 LAYERS = [
     {"errors", "conv_transpose", "choices", "config", "randomness", "device", "images"}
     | {"checkpoint", "parallel", "plots", "tracking", "watch"},
@@ -52,9 +61,33 @@ def test_no_checkpoint_is_unpickled_freely_and_no_configuration_is_executed():
                 assert name != "torch.load" or "weights_only=True" in call, f"{path}: {call}"
 
 
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_the_usage_of_a_script_names_the_settings_that_it_has(here, script):
+    usage = here(script, "--help").stdout
+    module = runpy.run_path(str(ROOT / "scripts" / script))
+    calls = re.findall(rf"^ +python scripts/{script} (?:(\w+) )?(.*(?:\n {{9,}}.*)*)", usage, re.MULTILINE)
+    assert calls
+    for what, arguments in calls:
+        options = module.get(f"{what.capitalize()}Options")
+        own = {setting.name for setting in fields(options)} if options else set()
+        foreign = set(re.findall(r"([\w.]+)=", arguments)) - own
+        if "any setting of dcgan.train" in arguments:
+            foreign -= {*cli.settings_of(Config), "data"}
+        assert not foreign
+        assert all(re.search(rf"^{setting}\b|\b{setting}=", usage, re.MULTILINE) for setting in own)
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_script_looks_at_its_arguments_before_it_waits_for_torch(command, tmp_path, script):
+    (tmp_path / "torch.py").write_text("raise AssertionError('torch was imported')")
+    arguments = ["layer"] * (script == "benchmark.py") + ["nonsense=1"]
+    done = command(script, *arguments, PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
+    assert_refused(done, "there is no setting nonsense; ")
+
+
 def test_a_wheel_carries_the_configuration_and_runs_from_any_directory(tmp_path):
-    build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(tmp_path), str(ROOT)]
-    subprocess.run(build, check=True, timeout=240)
+    build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*build, "-w", str(tmp_path), str(ROOT)], check=True, timeout=240)
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
@@ -66,7 +99,7 @@ def test_a_wheel_carries_the_configuration_and_runs_from_any_directory(tmp_path)
     done = subprocess.run(
         [sys.executable, "-m", "dcgan.train", "experiment=smoke"],
         cwd=tmp_path,
-        env={"PYTHONPATH": str(tmp_path / "site"), "PATH": ""},
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "site"), "PATH": ""},
         capture_output=True,
         text=True,
         check=False,

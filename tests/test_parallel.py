@@ -1,27 +1,24 @@
 """Several processes, as torchrun starts them. Run by torchrun, this file is one of them: see `main`."""
 
-import os
+import shutil
 import signal
-import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from test_train import assert_same_run, last_state, numbers, wait_for_step
+from runs import TINY, assert_refused, assert_same_run, commands, last_state, named, numbers
 
 from dcgan import engine, parallel
 from dcgan.choices import Device
 from dcgan.config import AugmentConfig, Config, LossConfig, ModelConfig
+from dcgan.data import Data
 from dcgan.data.batches import Batches, ImageSet
 from dcgan.device import choose_device
 from dcgan.errors import UserError
-from dcgan.evaluation import distances
+from dcgan.evaluation import classifier, distances
 
-ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")
-TINY = ["experiment=smoke", "name=tiny", "steps=40", "log_every=1", "sample_every=20", "checkpoint_every=7"]
 
 
 def some_images():
@@ -86,9 +83,11 @@ def main():
 @pytest.fixture(scope="module")
 def of_two_processes(tmp_path_factory):
     """What `main` leaves of each, in pairs."""
-    result = tmp_path_factory.mktemp("parallel") / "result"
-    run = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", __file__]
-    subprocess.run([*run, str(result)], check=True, timeout=240, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    directory = tmp_path_factory.mktemp("parallel")
+    result = directory / "result"
+    with commands(directory) as command:
+        done = command(__file__, str(result), processes=2)
+    assert done.returncode == 0, done.stderr
     return list(zip(*(torch.load(f"{result}{rank}") for rank in range(2)), strict=True))
 
 
@@ -124,7 +123,7 @@ def test_the_shares_of_a_batch_are_the_batch_each_changed_in_its_own_way(monkeyp
     shares = []
     for rank in range(2):
         monkeypatch.setenv("RANK", str(rank))
-        shares.append(Batches(data, 8, 0, CPU, augment)[1])
+        shares.append(Batches(data, 8, 0, CPU, augment, shared=True)[1])
     assert torch.equal(torch.cat([share[1] for share in shares]), labels)
     if not augment.translate:
         assert torch.equal(torch.cat([share[0] for share in shares]), whole)
@@ -138,7 +137,24 @@ def test_a_batch_that_cannot_be_shared_out_is_refused(monkeypatch):
     for processes, batch_size in ((3, 8), (4, 4)):
         monkeypatch.setenv("WORLD_SIZE", str(processes))
         with pytest.raises(UserError, match=f"batch_size={batch_size} .* {processes} processes"):
-            Batches(data, batch_size, 0, CPU)
+            Batches(data, batch_size, 0, CPU, shared=True)
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_the_classifier_that_measures_is_that_of_one_process(monkeypatch, tmp_path, rank):
+    for steps in ("LEAST_STEPS", "MOST_STEPS"):
+        monkeypatch.setattr(classifier, steps, 3)
+    store = np.random.default_rng(0).integers(0, 256, (20, 1, 8, 8), np.uint8)
+    images = ImageSet(store, np.arange(20), np.arange(20) % 2, ["even", "odd"], "")
+
+    def digest(name):
+        (tmp_path / name).mkdir()
+        return classifier.classifier_of(Data(images, images, images, {}, tmp_path / name), CPU).digest
+
+    alone = digest("alone")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", rank)
+    assert digest("of two") == alone
 
 
 def test_each_process_of_a_machine_computes_on_a_gpu_of_its_own(monkeypatch):
@@ -159,44 +175,49 @@ def test_each_process_of_a_machine_computes_on_a_gpu_of_its_own(monkeypatch):
         choose_device(Device.mps)
 
 
-def test_two_processes_leave_one_run_that_resumes_to_the_bit(command, tmp_path):
-    whole = command("train", *TINY[:1], "name=whole", *TINY[2:], processes=2)
-    assert whole.returncode == 0, whole.stderr
-    assert whole.stderr.count("finished: outputs/whole") == 1
-    run_dir = tmp_path / "outputs" / "tiny"
-    cut = command("train", *TINY, wait=False, processes=2)
-    wait_for_step(cut, run_dir, 17)
-    cut.send_signal(signal.SIGTERM)
-    _, stderr = cut.communicate(timeout=60)
-    assert cut.returncode != 0
-    stopped_at = last_state(run_dir)["step"]
-    assert f"stopped and saved at step {stopped_at}" in stderr
+def test_two_processes_leave_one_run_that_resumes_to_the_bit_or_in_one_process(command, here, tmp_path):
+    outputs = tmp_path / "outputs"
+    done = command("train", *named("whole"), processes=2)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("finished: outputs/whole") == 1
+    cut = command("train", *TINY, signalled=(signal.SIGTERM, 17), processes=2)
+    assert cut.returncode == 1  # torchrun's
+    stopped_at = last_state(outputs / "tiny")["step"]
+    assert stopped_at == 18
+    assert f"stopped and saved at step {stopped_at}" in cut.stderr
+    shutil.copytree(outputs / "tiny", outputs / "alone")
+
     resumed = command("train", *TINY, processes=2)
-    assert f"resumed at step {stopped_at}" in resumed.stderr
-    assert_same_run(run_dir, tmp_path / "outputs" / "whole")
-    assert [line["step"] for line in numbers(run_dir)] == list(range(1, 41))
+    assert resumed.returncode == 0, resumed.stderr
+    assert resumed.stderr.count(f"resumed at step {stopped_at}") == 1
+    assert_same_run(outputs / "tiny", outputs / "whole")
+
+    alone = here("train", *named("alone"))
+    assert alone.returncode == 0, alone.stderr
+    assert f"resumed at step {stopped_at}" in alone.stderr
+    assert [line["step"] for line in numbers(outputs / "alone")] == list(range(1, 41))
+    assert numbers(outputs / "alone")[:stopped_at] == numbers(outputs / "whole")[:stopped_at]
+    state = last_state(outputs / "alone")
+    assert state["step"] == state["generator_optimizer"]["state"][0]["step"] == 40
 
 
-def test_an_error_is_said_once_and_leaves_nothing(command, tmp_path):
+def test_an_error_is_said_once_and_leaves_nothing(command, here, tmp_path):
     done = command("train", "experiment=smoke", "batch_size=17", processes=2)
     assert done.returncode == 1
     assert done.stderr.count("error: batch_size=17") == 1
     assert not any((tmp_path / "outputs").iterdir())
-    command("train", *TINY, "steps=1")
+    assert here("train", *TINY, "steps=1").returncode == 0
     taken = command("train", *TINY, processes=2)
-    assert (
-        taken.stderr.count("error: outputs/tiny belongs to a run with other settings (steps=1, now 40)") == 1
-    )
+    assert taken.returncode == 1
+    message = "error: outputs/tiny belongs to a run with other settings (steps=1, now 40)"
+    assert taken.stderr.count(message) == 1
     assert "Error" not in taken.stderr.partition("error: ")[0]
+    assert last_state(tmp_path / "outputs" / "tiny")["step"] == 1
 
 
-def test_several_processes_that_nobody_brought_together_are_a_sentence(command, monkeypatch):
-    for name, value in {"WORLD_SIZE": "2", "RANK": "0"}.items():
-        monkeypatch.setenv(name, value)
-    alone = command("train", *TINY)
-    assert alone.returncode == 1
-    assert alone.stderr.startswith("error: WORLD_SIZE=2 in the environment says")
-    assert len(alone.stderr.splitlines()) == 1
+def test_several_processes_that_nobody_brought_together_are_a_sentence(command):
+    alone = command("train", *TINY, WORLD_SIZE="2", RANK="0")
+    assert_refused(alone, "error: WORLD_SIZE=2 in the environment says")
 
 
 if __name__ == "__main__":

@@ -116,6 +116,13 @@ def test_a_difference_is_claimed_only_if_it_is_larger_than_the_seeds_own(tmp_pat
     assert "| width=64 | - |" in lines
 
 
+def test_runs_are_paired_by_their_seeds_and_not_by_their_places(tmp_path):
+    base = [run(tmp_path, [value], seed) for seed, value in [(0, 2.0), (1, 5.0), (2, 9.0)]]
+    wide = [run(tmp_path, [value], seed, width=64) for seed, value in [(1, 6.0), (2, 10.5), (3, 99.0)]]
+    (difference,) = reporting.compare(sweep(tmp_path, base + wide), "frechet_classifier_distance")
+    assert (difference.seeds, difference.mean) == (2, pytest.approx((1 + 1.5) / 2))
+
+
 def test_the_table_has_mean_deviation_and_floor(tmp_path):
     runs = [run(tmp_path, [9.0, v], seed, batch_size=50) for seed, v in enumerate([1.0, 2.0, 3.0])]
     header, _, row, floor = reporting.table(sweep(tmp_path, runs)).splitlines()
@@ -151,7 +158,7 @@ def test_a_run_without_evaluation_does_not_hide_the_curve_of_its_group(tmp_path)
     assert axis.lines[0].get_xydata().tolist() == [[1, 3], [2, 2]]
 
 
-def test_a_real_sweep_is_reported_whatever_is_missing(command, tmp_path):
+def test_a_real_sweep_is_reported_whatever_is_missing(command, here, tmp_path):
     arguments = ["-m", "experiment=smoke", "data.image_size=8", "evaluate_every=6", "evaluate_samples=100"]
     done = command("train", *arguments, "model.upsample=scratch,resize", "seed=0,1", "sweep=small")
     assert done.returncode == 0, done.stderr
@@ -178,7 +185,7 @@ def test_a_real_sweep_is_reported_whatever_is_missing(command, tmp_path):
     shutil.copytree(path / names[1], path / "newer")  # of another version
     for file in (path / "newer" / "checkpoints").glob("step-*.pt"):
         torch.save({**torch.load(file, weights_only=True), "format_version": 99}, file)
-    done = command("report.py", "sweep=outputs/sweeps/small")
+    done = here("report.py", "sweep=outputs/sweeps/small")
     assert done.returncode == 0, done.stderr
     text = (path / "report.md").read_text()
     assert f"{names[0]} has no checkpoint yet" in text
@@ -198,15 +205,15 @@ def test_no_sweep_is_a_sentence(tmp_path):
         reporting.read(tmp_path)
 
 
-def test_the_spectrum_needs_the_real_pictures_and_says_so_where_they_are_gone(command, tmp_path):
+def test_the_spectrum_needs_the_real_pictures_and_says_so_where_they_are_gone(here, tmp_path):
     one = ["experiment=smoke", "data=folder", "data.root=in", "data.image_size=8", "data.channels=1"]
     (tmp_path / "in").mkdir()
     for number in range(20):
         Image.new("L", (8, 8), 12 * number).save(tmp_path / "in" / f"{number}.png")
-    done = command("train", "-m", *one, "seed=0", "sweep=folder")
+    done = here("train", "-m", *one, "seed=0", "sweep=folder")
     assert done.returncode == 0, done.stderr
     shutil.rmtree(tmp_path / "in")
-    done = command("report.py", "sweep=outputs/sweeps/folder")
+    done = here("report.py", "sweep=outputs/sweeps/folder")
     assert done.returncode == 0, done.stderr
     text = (tmp_path / "outputs" / "sweeps" / "folder" / "report.md").read_text()
     assert "- there is no spectrum: " in text

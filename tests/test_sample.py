@@ -1,9 +1,12 @@
 """``scripts/sample.py``: images from a run, each a function of its seed."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageSequence
+from runs import assert_refused, lively, pixels
 
 from dcgan import exploring, sampling
 from dcgan.config import Config, ModelConfig
@@ -12,25 +15,17 @@ from dcgan.networks import Generator, initialise
 
 
 @pytest.fixture
-def run(command, tmp_path):
-    # Long enough for different seeds to give different images.
-    rates = ["optim.generator_lr=0.01", "optim.discriminator_lr=0.01", "optim.ema_decay=0.5"]
-    assert command("train", "experiment=smoke", "name=tiny", "steps=80", *rates).returncode == 0
-    return tmp_path / "outputs" / "tiny"
+def run(trained_run, tmp_path):
+    return shutil.copytree(trained_run, tmp_path / "outputs" / "tiny")
 
 
-def pixels(path):
-    with Image.open(path) as picture:
-        return np.array(picture)
-
-
-def test_one_run_becomes_a_grid_files_and_arrays(command, tmp_path, run):
-    assert command("sample.py", "run=outputs/tiny", "count=20").returncode == 0
+def test_one_run_becomes_a_grid_files_and_arrays(command, here, tmp_path, run):
+    done = command("sample.py", "run=outputs/tiny", "count=20")
+    assert done.returncode == 0, done.stderr
     assert pixels(run / "sampled.png").shape == (2 * 30 + 2, 10 * 30 + 2, 3)
 
-    assert (
-        command("sample.py", f"run={run}", "format=npz", "seeds=0-3,7", "out=some/where.npz").returncode == 0
-    )
+    done = here("sample.py", f"run={run}", "format=npz", "seeds=0-3,7", "out=some/where.npz")
+    assert done.returncode == 0, done.stderr
     with np.load(tmp_path / "some" / "where.npz") as arrays:
         assert arrays["images"].shape == (5, 28, 28, 1)
         assert arrays["images"].dtype == np.uint8
@@ -40,7 +35,7 @@ def test_one_run_becomes_a_grid_files_and_arrays(command, tmp_path, run):
         assert np.abs(images[0].astype(int) - images[1]).max() > 5
 
     newest = run / "checkpoints" / "step-00000080.pt"
-    done = command("sample.py", f"run={newest}", "format=files", "seeds=7,2", "out=single")
+    done = here("sample.py", f"run={newest}", "format=files", "seeds=7,2", "out=single")
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in (tmp_path / "single").iterdir()) == [
         "seed-000002-class-2.png",
@@ -50,13 +45,29 @@ def test_one_run_becomes_a_grid_files_and_arrays(command, tmp_path, run):
     assert np.array_equal(pixels(tmp_path / "single" / "seed-000007-class-7.png"), images[4, :, :, 0])
     assert np.array_equal(pixels(tmp_path / "single" / "seed-000002-class-2.png"), images[2, :, :, 0])
 
-    threes = command("sample.py", "run=outputs/tiny", "count=4", "classes=3", "format=npz", "weights=raw")
-    assert threes.returncode == 0
+    assert here("sample.py", "run=outputs/tiny", "count=4", "classes=3", "format=npz").returncode == 0
     with np.load(run / "sampled.npz") as arrays:
         assert arrays["labels"].tolist() == [3, 3, 3, 3]
-        assert not np.array_equal(arrays["images"][3], images[3])  # raw weights, not the average
+        assert np.array_equal(arrays["images"][3], images[3])
+    assert "run=outputs/mnist5k" in here("sample.py", "--help").stdout
 
-    for arguments, message in [
+
+def test_weights_and_statistics_are_those_asked_for(here, run):
+    found = []
+    for weights, statistics in (("ema", "running"), ("raw", "running"), ("ema", "standing")):
+        asked = ["format=npz", "count=5", f"weights={weights}", f"statistics={statistics}"]
+        assert here("sample.py", f"run={run}", *asked).returncode == 0
+        with np.load(run / "sampled.npz") as arrays:
+            found.append(torch.from_numpy(arrays["images"]).permute(0, 3, 1, 2))
+        trained = sampling.load_generator(run, weights, statistics)
+        assert torch.equal(found[-1], trained.sample(range(5), None)[0])
+    for other in found[1:]:
+        assert (other.int() - found[0].int()).abs().max() > 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
         (["run=outputs/none"], "run=outputs/none does not exist"),
         ([], "run"),
         (["run=outputs/tiny", "classes=11"], "classes=11 unknown; this run has 0 to 9"),
@@ -65,26 +76,67 @@ def test_one_run_becomes_a_grid_files_and_arrays(command, tmp_path, run):
         (["run=outputs/tiny", "count=3", "seeds=1"], "count and seeds"),
         (["run=outputs/tiny", "format=mp4"], "format"),
         (["outputs/tiny"], "'outputs/tiny' is not of the form key=value"),
-    ]:
-        failed = command("sample.py", *arguments)
-        assert failed.returncode == 1
-        assert len(failed.stderr.strip().splitlines()) == 1, failed.stderr
-        assert message in failed.stderr
-    assert "run=outputs/mnist5k" in command("sample.py", "--help").stdout
+        # There is no such run, but nobody has looked for it yet.
+        (["run=none", "count=0"], "count=0 must be at least 1"),
+        (["run=none", "frames=0", "format=gif"], "frames=0 must be at least 1"),
+        (["run=none", "out=threes"], "out=threes must end in .png or .jpg or .webp with format=grid"),
+        (["run=none", "out=digits", "format=npz"], "out=digits must end in .npz with format=npz"),
+        (["run=none", "out=walk.png", "format=gif"], "out=walk.png must end in .gif with format=gif"),
+        (["run=none", "format=arithmetic", "seeds=1"], "format=arithmetic needs seeds=, minus= and plus="),
+        (["run=none", "format=film"], "run=none is not a run directory, which format=film needs"),
+        (["run=outputs/tiny/checkpoints/step-00000080.pt", "format=film"], "is not a run directory"),
+    ],
+    ids=lambda value: "",
+)
+def test_what_cannot_be_asked_for_is_refused_before_anything_is_written(
+    here, tmp_path, run, arguments, message
+):
+    before = sorted(tmp_path.rglob("*"))
+    assert_refused(here("sample.py", *arguments), message)
+    assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_the_grid_of_the_training_shows_what_the_script_gives(command, run):
+def test_a_film_needs_pictures(here, run):
+    shutil.rmtree(run / "samples")
+    assert_refused(here("sample.py", f"run={run}", "format=film"), "has no pictures in samples/")
+
+
+def test_files_leave_no_picture_of_an_earlier_call_that_wrote_more(here, run):
+    assert here("sample.py", f"run={run}", "format=files", "count=3").returncode == 0
+    (run / "sampled" / "notes.txt").write_text("mine")
+    assert here("sample.py", f"run={run}", "format=files", "seeds=1").returncode == 0
+    assert sorted(path.name for path in (run / "sampled").iterdir()) == [
+        "notes.txt",
+        "seed-000001-class-1.png",
+    ]
+
+
+def test_the_grid_of_the_training_shows_what_the_script_gives(run):
     trained = sampling.load_generator(run)
+    assert not trained.network.training
     latents, labels, columns = sampling.fixed_inputs(trained.network, 10)
     grid_images = sampling.generate(trained.network, latents, labels)
+    last = pixels(run / "samples" / "step-00000080.png")
     assert columns == 10
-    for row, column in [(0, 0), (3, 5)]:
+    for row, column in [(0, 0), (3, 5), (7, 9)]:
         image, _ = trained.sample([row], [column])
         assert torch.equal(image[0], grid_images[row * columns + column])
+        cell = last[2 + 30 * row :, 2 + 30 * column :][:28, :28, 0]
+        assert np.array_equal(cell, image[0, 0].numpy())
 
 
-def test_walks_and_films(command, tmp_path, run):
-    done = command("sample.py", f"run={run}", "format=gif", "seeds=3,5", "frames=4", "classes=1,7")
+def test_images_are_made_one_at_a_time(monkeypatch):
+    network = Generator(ModelConfig(width=2, latent_dim=8), (8, 9), 3, 2)
+    initialise(network, 0, "generator")
+    rows, whole = [], lively(network).render
+    monkeypatch.setattr(network, "render", lambda codes: rows.append(len(codes)) or whole(codes))
+    images = sampling.generate(network, torch.randn(5, 8), torch.arange(5) % 2)
+    assert rows == [1] * 5
+    assert images.shape == (5, 3, 8, 9)
+
+
+def test_walks_and_films(here, tmp_path, run):
+    done = here("sample.py", f"run={run}", "format=gif", "seeds=3,5", "frames=4", "classes=1,7")
     assert done.returncode == 0, done.stderr
     trained = sampling.load_generator(run)
     with Image.open(run / "walk.gif") as walk:
@@ -94,14 +146,13 @@ def test_walks_and_films(command, tmp_path, run):
     walk = exploring.between_seeds(trained, [3, 5], [1, 7], 4, spherical=True, closed=True)
     for frame, seed in ((0, 3), (4, 5)):
         assert torch.equal(walk[frame, 1], trained.sample([seed], [7])[0][0])
-    done = command("sample.py", f"run={run}", "format=film", "out=film.gif")
+    done = here("sample.py", f"run={run}", "format=film", "out=film.gif")
     assert done.returncode == 0, done.stderr
     with Image.open(tmp_path / "film.gif") as film:
         assert film.n_frames == len(list((run / "samples").iterdir())) == 14
         assert film.width == 10 * 30 + 2
         assert film.height > 8 * 30 + 2 + 16
         assert np.array(film.convert("L"))[:16].min() < 100  # the step is written there
-    assert "frames=0 must be at least 1" in command("sample.py", f"run={run}", "frames=0").stderr
 
 
 def test_a_spherical_walk_keeps_the_length_and_a_straight_one_does_not():
@@ -139,10 +190,11 @@ def test_an_unconditional_walk_has_one_image_a_frame_and_no_classes_to_go_betwee
     config = Config(model=ModelConfig(width=2, latent_dim=8))
     network = Generator(config.model, (8, 9), 3, 0)
     initialise(network, 0, "generator")
-    trained = sampling.TrainedGenerator(network.eval(), 0, 5, config, "data")
+    trained = sampling.TrainedGenerator(lively(network), 0, 5, config, "data")
     walk = exploring.between_seeds(trained, [3, 5], None, 2, spherical=True, closed=False)
     assert walk.shape == (3, 1, 3, 8, 9)
     assert torch.equal(walk[[0, 2], 0], trained.sample([3, 5], None)[0])
+    assert walk.float().std() > 0.2 * 127.5
     with pytest.raises(UserError, match="between=classes, but this run is unconditional"):
         exploring.between_classes(trained, [3, 5], None, 2, closed=False)
 
@@ -162,7 +214,7 @@ def test_arithmetic_of_latents(run):
     assert (mixed[4].int() - trained.sample([2], None)[0][0].int()).abs().max() <= 1
 
 
-def test_the_nearest_training_images_stand_beside_a_copy_of_one(command, run, monkeypatch):
+def test_the_nearest_training_images_stand_beside_a_copy_of_one(here, run, monkeypatch):
     monkeypatch.setattr(
         exploring, "PIXELS_AT_ONCE", 700 * 784
     )  # some at a time: a CelebA is more than memory holds
@@ -176,32 +228,29 @@ def test_the_nearest_training_images_stand_beside_a_copy_of_one(command, run, mo
         copy, nearest = block[top : top + 56, 4:60], block[top : top + 56, 74:130]
         assert np.array_equal(copy, nearest)
         assert np.array_equal(copy[::2, ::2], copies[row, 0].numpy())
-    done = command("sample.py", f"run={run}", "format=nearest", "count=3")
+    done = here("sample.py", f"run={run}", "format=nearest", "count=3")
     assert done.returncode == 0, done.stderr
     assert pixels(run / "nearest.png").shape[0] > 3 * 56
 
 
-def test_each_picture_is_a_command_and_what_is_named_with_out_is_kept(command, tmp_path, run):
+def test_each_picture_is_a_command_and_what_is_named_with_out_is_kept(here, tmp_path, run):
     for arguments, name in [
         (["format=strip", "seeds=0-1", "classes=3"], "walk.png"),
         (["format=gif", "between=classes", "seeds=0-1", "classes=1,2", "frames=2"], "walk.gif"),
         (["format=arithmetic", "seeds=0,1", "minus=2,3", "plus=4-6", "classes=3"], "arithmetic.png"),
     ]:
         for _ in range(2):  # its own file it replaces
-            done = command("sample.py", f"run={run}", *arguments)
+            done = here("sample.py", f"run={run}", *arguments)
             assert done.returncode == 0, done.stderr
         with Image.open(run / name) as picture:
             assert len(picture.convert("L").getcolors()) > 5
     mine = tmp_path / "mine.png"
     mine.write_text("mine")
-    kept = command("sample.py", f"run={run}", "out=mine.png")
-    assert kept.returncode == 1
-    assert kept.stderr.strip() == "error: out=mine.png exists; set another out=, or overwrite=true"
+    kept = here("sample.py", f"run={run}", "out=mine.png")
+    assert_refused(kept, "error: out=mine.png exists; set another out=, or overwrite=true")
     assert mine.read_text() == "mine"
-    assert command("sample.py", f"run={run}", "out=mine.png", "overwrite=true").returncode == 0
+    assert here("sample.py", f"run={run}", "out=mine.png", "overwrite=true").returncode == 0
     assert pixels(mine).ndim == 3
-    missing = command("sample.py", f"run={run}", "format=arithmetic", "seeds=1")
-    assert "format=arithmetic needs seeds=, minus= and plus=" in missing.stderr
 
 
 def test_ranges_are_read_as_they_are_written():

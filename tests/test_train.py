@@ -1,68 +1,52 @@
 """``python -m dcgan.train``, the whole way."""
 
-import json
 import os
+import shutil
 import signal
-import time
 
 import pytest
 import torch
+from filelock import FileLock
 from PIL import Image
+from runs import (
+    ROOT,
+    TINY,
+    assert_refused,
+    assert_same_run,
+    assert_same_state,
+    commands,
+    last_state,
+    named,
+    numbers,
+    signalled_step,
+    wait_for_step,
+)
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from dcgan import checkpoint, cli
+from dcgan import checkpoint, cli, data, engine, train
 from dcgan.config import Config, differences
 
-# Small enough for seconds, long enough to be interrupted.
-TINY = ["experiment=smoke", "name=tiny", "steps=40", "log_every=1", "sample_every=20", "checkpoint_every=7"]
 
-
-def numbers(run_dir):
-    """The record, without what depends on the clock and the machine."""
-    lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in line.items() if not k.startswith(("speed/", "memory/"))} for line in lines]
-
-
-def last_state(run_dir):
-    state = checkpoint.newest(run_dir / "checkpoints")
-    state["config"].pop("name")
-    return state
-
-
-def assert_same_run(one, other):
-    """Networks, average, both optimisers, pictures and numbers, to the bit."""
-    first, second = last_state(one), last_state(other)
-    assert first.keys() == second.keys()
-    for part in ("generator", "discriminator", "generator_ema"):
-        for name, tensor in first[part].items():
-            assert torch.equal(tensor, second[part][name]), (part, name)
-    for part in ("generator_optimizer", "discriminator_optimizer"):
-        assert first[part]["param_groups"] == second[part]["param_groups"]
-        for index, slots in first[part]["state"].items():
-            for slot, tensor in slots.items():
-                assert torch.equal(tensor, second[part]["state"][index][slot]), (part, index, slot)
-    pictures = sorted(path.name for path in (one / "samples").iterdir())
-    assert pictures == sorted(path.name for path in (other / "samples").iterdir())
-    for picture in pictures:
-        assert (one / "samples" / picture).read_bytes() == (other / "samples" / picture).read_bytes()
-    assert numbers(one) == numbers(other)
-
-
-def wait_for_step(process, run_dir, step):
-    metrics = run_dir / "metrics.jsonl"
-    deadline = time.monotonic() + 120
-    while not (metrics.exists() and len(metrics.read_text().splitlines()) >= step):
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-def test_a_run_leaves_its_settings_numbers_pictures_and_checkpoints(command, tmp_path):
-    done = command("train", *TINY, "checkpoint_keep=2")
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A command that trained, and the directory of its run; not to be changed."""
+    directory = tmp_path_factory.mktemp("finished")
+    with commands(directory) as command:
+        done = command("train", *TINY, "checkpoint_keep=2")
     assert done.returncode == 0, done.stderr
+    return done, directory / "outputs" / "tiny"
+
+
+@pytest.fixture
+def tiny(finished, tmp_path):
+    """A copy of that run."""
+    return shutil.copytree(finished[1], tmp_path / "outputs" / "tiny")
+
+
+def test_a_run_leaves_its_settings_numbers_pictures_and_checkpoints(finished, tiny, here):
+    done, run_dir = finished
     assert "Traceback" not in done.stderr
     assert "step 40/40" in done.stderr
-    run_dir = tmp_path / "outputs" / "tiny"
 
     assert [line["step"] for line in numbers(run_dir)] == list(range(1, 41))
     assert "upsample: scratch" in (run_dir / "config.yaml").read_text()
@@ -89,38 +73,77 @@ def test_a_run_leaves_its_settings_numbers_pictures_and_checkpoints(command, tmp
     (final,) = board.Scalars("final/loss_generator")
     assert (final.step, final.value) == (40, pytest.approx(recorded[-1]["loss/generator"]))
 
-    again = command("train", *TINY, "checkpoint_keep=2")
+    again = here("train", *TINY, "checkpoint_keep=2")
     assert again.returncode == 0
     assert "is finished: step 40 of 40" in again.stderr
+    assert_same_run(tiny, run_dir)
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]
+    ("number", "code", "saved"),
+    [(signal.SIGINT, 130, 18), (signal.SIGTERM, 143, 18), (signal.SIGKILL, -9, 14)],
 )
-def test_a_run_cut_in_two_is_the_uninterrupted_run_to_the_bit(command, tmp_path, number, code):
-    whole = command("train", *TINY[:1], "name=whole", *TINY[2:])
-    assert whole.returncode == 0, whole.stderr
-    cut = command("train", *TINY, wait=False)
+def test_a_run_cut_in_two_is_the_uninterrupted_run_to_the_bit(
+    command, tmp_path, finished, number, code, saved
+):
+    cut = command("train", *TINY, signalled=(number, 17))
+    assert cut.returncode == code, cut.stderr
+    assert "Traceback" not in cut.stderr
     run_dir = tmp_path / "outputs" / "tiny"
-    wait_for_step(cut, run_dir, 17)
-    cut.send_signal(number)
-    _, stderr = cut.communicate(timeout=60)
-    assert cut.returncode == code, stderr
-    assert "Traceback" not in stderr
-    stopped_at = last_state(run_dir)["step"]
-    assert 14 <= stopped_at < 40
-    if number != signal.SIGKILL:
-        assert f"stopped and saved at step {stopped_at}" in stderr
+    assert last_state(run_dir)["step"] == saved
+    assert ("stopped and saved at step 18" in cut.stderr) == (number != signal.SIGKILL)
 
-    resumed = command("train", *TINY)
+    resumed = command("train", *TINY, "checkpoint_keep=2")
     assert resumed.returncode == 0, resumed.stderr
-    assert f"resumed at step {stopped_at}" in resumed.stderr
-    assert_same_run(run_dir, tmp_path / "outputs" / "whole")
+    assert f"resumed at step {saved}" in resumed.stderr
+    assert_same_run(run_dir, finished[1])
     board = EventAccumulator(str(run_dir), size_guidance={"scalars": 0}).Reload()
     assert [event.step for event in board.Scalars("loss/generator")] == list(range(1, 41))
 
 
-def test_every_size_and_kernel_goes_the_whole_way_as_a_sweep_that_resumes(command, tmp_path):
+def test_a_run_goes_on_where_its_pictures_have_moved_to_and_not_on_others(here, tmp_path, monkeypatch):
+    (tmp_path / "pictures").mkdir()
+    for number in range(20):
+        Image.effect_noise((8, 8), 10 + 10 * number).save(tmp_path / "pictures" / f"{number}.png")
+    settings = ["experiment=smoke", "data=folder", "data.image_size=8", "data.channels=1", "batch_size=4"]
+    assert here("train", *settings, "name=whole", "data.root=pictures").returncode == 0
+    with monkeypatch.context() as patched:
+        patched.setattr(engine, "train_step", signalled_step(signal.SIGTERM, 6))
+        assert here("train", *settings, "name=cut", "data.root=pictures").returncode == 143
+    (tmp_path / "pictures").rename(tmp_path / "moved")
+    moved = [*settings, "name=cut", "data.root=moved", "data.store=elsewhere", "log_every=1"]
+
+    path = tmp_path / "moved" / "7.png"
+    content = path.read_bytes()
+    Image.new("L", (8, 8)).save(path)
+    assert_refused(here("train", *moved), "belongs to a run with other settings (the pictures themselves)")
+    assert last_state(tmp_path / "outputs" / "cut")["step"] == 7
+
+    path.write_bytes(content)
+    resumed = here("train", *moved, "sample_every=5", "checkpoint_every=5", "checkpoint_keep=9")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "resumed at step 7" in resumed.stderr
+    kept = sorted(path.stem for path in (tmp_path / "outputs" / "cut" / "checkpoints").iterdir())
+    assert kept == [f"step-{step:08d}" for step in (4, 7, 10, 12)]
+    assert (tmp_path / "outputs" / "cut" / "samples" / "step-00000010.png").exists()
+    assert_same_state(tmp_path / "outputs" / "cut", tmp_path / "outputs" / "whole")
+
+
+def test_a_training_that_diverges_says_where_and_keeps_its_last_checkpoint(command, tmp_path):
+    done = command("train", *TINY, "checkpoint_every=2", "loss.r1=1e39", "loss.penalty_every=6")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    (error,) = (line for line in done.stderr.splitlines() if line.startswith("error: "))
+    assert "the loss of the discriminator is not finite at step 6: the training diverged" in error
+    run_dir = tmp_path / "outputs" / "tiny"
+    state = last_state(run_dir)
+    assert state["step"] == 4
+    for part in ("generator", "discriminator", "generator_ema"):
+        assert all(tensor.isfinite().all() for tensor in state[part].values())
+    assert [line["step"] for line in numbers(run_dir)] == [1, 2, 3, 4, 5]
+
+
+def test_every_size_and_kernel_goes_the_whole_way_as_a_sweep_that_resumes(command, here, tmp_path):
     sweep = [
         "-m",
         "experiment=smoke",
@@ -141,7 +164,7 @@ def test_every_size_and_kernel_goes_the_whole_way_as_a_sweep_that_resumes(comman
         with Image.open(directory / "samples" / "step-00000001.png") as picture:
             assert picture.size == (10 * (width + 2) + 2, 8 * (height + 2) + 2)
     assert sizes == {(28, 28), (17, 17), (30, 45), (64, 64), (218, 178)}
-    assert command("train", *sweep).stderr.count("is finished: step 1 of 1") == 10
+    assert here("train", *sweep).stderr.count("is finished: step 1 of 1") == 10
 
 
 def test_every_way_of_upsampling_trains_with_and_without_labels(command, tmp_path):
@@ -176,26 +199,23 @@ def test_scratch_and_built_in_agree_to_rounding_over_the_first_steps(command, tm
             assert ours[loss] == pytest.approx(theirs[loss], rel=tolerance)
 
 
-def test_a_checkpoint_starts_another_run(command, tmp_path):
-    assert command("train", *TINY).returncode == 0
+def test_a_checkpoint_starts_another_run(here, tmp_path, tiny):
     start = "resume=outputs/tiny/checkpoints/step-00000040.pt"
-    longer = command("train", *TINY[:1], "name=longer", "steps=42", "model.upsample=builtin", start)
+    longer = here("train", *named("longer"), "steps=42", "model.upsample=builtin", start)
     assert longer.returncode == 0, longer.stderr
     assert "resumed at step 40" in longer.stderr
     assert last_state(tmp_path / "outputs" / "longer")["step"] == 42
-    shorter = command("train", *TINY[:1], "name=shorter", "steps=12", start)
-    assert shorter.returncode == 1
-    assert "is at step 40 already; set steps to more" in shorter.stderr
-    wider = command("train", *TINY[:1], "name=wider", "steps=99", "model.width=5", start)
-    assert wider.returncode == 1
-    assert "another shape" in wider.stderr
+    shorter = here("train", *named("shorter"), "steps=12", start)
+    assert_refused(shorter, "is at step 40 already; set steps to more")
+    wider = here("train", *named("wider"), "steps=99", "model.width=5", start)
+    assert_refused(wider, "another shape")
     assert "model.width=4, now 5" in wider.stderr
-    assert not (tmp_path / "outputs" / "wider").exists()
+    for refused in ("shorter", "wider"):
+        assert not (tmp_path / "outputs" / refused).exists()
 
 
-def test_a_damaged_newest_checkpoint_costs_only_the_steps_since_the_one_before(command, tmp_path):
-    assert command("train", *TINY).returncode == 0
-    newest = tmp_path / "outputs" / "tiny" / "checkpoints" / "step-00000040.pt"
+def test_a_damaged_newest_checkpoint_costs_only_the_steps_since_the_one_before(command, tiny, finished):
+    newest = tiny / "checkpoints" / "step-00000040.pt"
     good = newest.read_bytes()
     newest.write_bytes(good[: len(good) // 2])
     healed = command("train", *TINY)
@@ -203,25 +223,43 @@ def test_a_damaged_newest_checkpoint_costs_only_the_steps_since_the_one_before(c
     assert "step-00000040.pt is damaged" in healed.stderr
     assert "resumed at step 35" in healed.stderr
     assert checkpoint.load(newest)["step"] == 40
+    assert_same_run(tiny, finished[1])
 
 
-def test_a_run_directory_belongs_to_its_settings_and_to_one_process(command, tmp_path):
+def test_a_run_directory_belongs_to_its_settings_and_to_one_process(command, here, tmp_path):
     first = command("train", *TINY, "steps=100000", wait=False)
     wait_for_step(first, tmp_path / "outputs" / "tiny", 8)
-    second = command("train", *TINY, "steps=100000")
-    assert second.returncode == 1
-    assert "another process is training in" in second.stderr
+    assert_refused(here("train", *TINY, "steps=100000"), "another process is training in outputs/tiny")
     first.send_signal(signal.SIGTERM)
-    first.communicate(timeout=60)
+    _, stderr = first.communicate(timeout=240)
+    assert first.returncode == 143, stderr
 
     before = (tmp_path / "outputs" / "tiny" / "config.yaml").read_text()
-    other = command("train", *TINY, "steps=100000", "optim.generator_lr=0.5", "log_every=3")
-    assert other.returncode == 1
-    assert "belongs to a run with other settings (optim.generator_lr=0.001, now 0.5)" in other.stderr
+    other = here("train", *TINY, "steps=100000", "optim.generator_lr=0.5", "log_every=3")
+    assert_refused(other, "belongs to a run with other settings (optim.generator_lr=0.001, now 0.5)")
     assert (tmp_path / "outputs" / "tiny" / "config.yaml").read_text() == before
-    never = command("train", *TINY, "steps=100000", "resume=never")
-    assert never.returncode == 1
-    assert "resume=never" in never.stderr
+    assert_refused(here("train", *TINY, "steps=100000", "resume=never"), "resume=never")
+
+
+def test_a_second_start_leaves_the_directory_of_a_run_that_has_written_nothing_yet(here, tmp_path):
+    run_dir = tmp_path / "outputs" / "tiny"
+    run_dir.mkdir(parents=True)
+    with FileLock(run_dir / train.LOCK):
+        before = (run_dir / train.LOCK).stat()
+        assert_refused(here("train", *TINY), "another process is training in outputs/tiny")
+        assert (run_dir / train.LOCK).stat().st_ino == before.st_ino
+    assert_refused(here("train", *TINY, "resume=nowhere.pt"), "there is no checkpoint nowhere.pt")
+    assert not run_dir.exists()
+
+
+def test_a_run_that_is_interrupted_before_it_begins_leaves_no_directory(here, tmp_path, monkeypatch):
+    def interrupt(_):
+        assert (tmp_path / "outputs" / "tiny").is_dir()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(data, "load", interrupt)
+    assert here("train", *TINY).returncode == 130
+    assert not list((tmp_path / "outputs").iterdir())
 
 
 BAD_INPUT = [
@@ -252,14 +290,9 @@ BAD_INPUT = [
 
 
 @pytest.mark.parametrize(("arguments", "message"), BAD_INPUT, ids=lambda value: "")
-def test_bad_input_gets_one_sentence_and_leaves_nothing(command, tmp_path, arguments, message):
+def test_bad_input_gets_one_sentence_and_leaves_nothing(here, tmp_path, arguments, message):
     (tmp_path / "page.pt").write_text("<html>quota exceeded</html>")
-    done = command("train", *arguments)
-    assert done.returncode == 1
-    lines = [line for line in done.stderr.splitlines() if not line.startswith("prepared 5,000 pictures in ")]
-    assert len(lines) == 1, done.stderr
-    assert lines[0].startswith("error: ")
-    assert message in lines[0]
+    assert_refused(here("train", *arguments), message)
     assert not list((tmp_path / "outputs").glob("*"))
 
 
@@ -275,20 +308,20 @@ def test_a_run_of_a_sweep_that_fails_does_not_stop_the_others(command, tmp_path)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="asks for a device that is there")
-def test_a_device_that_is_not_there_is_named(command):
-    done = command("train", "device=cuda")
-    assert done.returncode == 1
-    assert "device=cuda is not available here" in done.stderr
+def test_a_device_that_is_not_there_is_named(here):
+    assert_refused(here("train", "device=cuda"), "device=cuda is not available here")
 
 
-@pytest.mark.parametrize("question", ["--help", "--cfg=job"])
+@pytest.mark.parametrize("question", ["--help", "--cfg=job", "stepss=3"])
 def test_questions_are_answered_without_waiting_for_torch(command, tmp_path, question):
-    begun = time.monotonic()
-    done = command("train", question)
-    assert time.monotonic() - begun < 2
-    assert done.returncode == 0
-    assert "image_size: 28" in done.stdout
-    assert not (tmp_path / "outputs").exists()
+    (tmp_path / "torch.py").write_text("raise AssertionError('torch was imported')")
+    done = command("train", question, PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
+    if question == "stepss=3":
+        assert_refused(done, "there is no setting stepss; did you mean steps?")
+    else:
+        assert done.returncode == 0, done.stderr
+        assert "image_size: 28" in done.stdout
+    assert not list((tmp_path / "outputs").glob("*"))
 
 
 def test_intels_library_is_asked_for_the_same_bits_in_every_run(monkeypatch):

@@ -56,8 +56,8 @@ def test_a_generator_that_has_learnt_nothing_yet_is_given_time():
     assert not any(watch.look(step, WELL | {"generator/diversity": 0.1}) for step in range(GRACE))
 
 
-def test_a_run_whose_generator_stands_still_is_told(command, tmp_path):
-    done = command(
+def test_a_run_whose_generator_stands_still_is_told(here, tmp_path):
+    done = here(
         *("train", "experiment=smoke", "name=still", f"steps={GRACE + 20}", "log_every=2", "sample_every=0"),
         *("checkpoint_every=0", "data.image_size=8", "optim.generator_lr=1e-9"),
     )

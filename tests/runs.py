@@ -1,0 +1,205 @@
+"""What tests of whole commands share: how one is started and stopped, and how two runs are compared.
+
+Run as a program, this file is ``dcgan.train`` that gets a signal in its middle: see `main`.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from dcgan import checkpoint, engine, parallel, train
+
+ROOT = Path(__file__).parents[1]
+# Small enough for seconds, long enough to be interrupted.
+TINY = ["experiment=smoke", "name=tiny", "steps=40", "log_every=1", "sample_every=20", "checkpoint_every=7"]
+
+
+def named(name, settings=TINY):
+    """The same settings for a run of another name."""
+    return [f"name={name}" if setting.startswith("name=") else setting for setting in settings]
+
+
+@contextmanager
+def commands(directory):
+    """``command("train", "steps=3")`` runs ``python -m dcgan.train steps=3`` in the directory.
+
+    With ``wait=False`` it gives the running process. A name that ends in ``.py`` is a script, or a whole path. More
+    than one of ``processes`` are those of torchrun. ``signalled=(number, step)`` is for ``train``, see `main`. What
+    else is named goes into the environment.
+    """
+    started = []
+
+    def start(program, *arguments, wait=True, processes=1, signalled=None, **environment):
+        what = [str(ROOT / "scripts" / program)] if program.endswith(".py") else ["-m", f"dcgan.{program}"]
+        if signalled is not None:
+            what = [__file__, *(str(int(number)) for number in signalled)]
+        if processes > 1:
+            what = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", *what]
+        around = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error::UserWarning"}
+        around.pop("PYTEST_CURRENT_TEST", None)
+        process = subprocess.Popen(
+            [sys.executable, *what, *arguments],
+            cwd=directory,
+            env=around | environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        if not wait:
+            return process
+        stdout, stderr = process.communicate(timeout=240)
+        return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+
+    try:
+        yield start
+    finally:
+        for process in started:
+            if process.poll() is None:
+                # torchrun puts each of its processes in a session of its own, so there is no group to be killed.
+                for one in family(process.pid):
+                    with suppress(ProcessLookupError):
+                        os.kill(one, signal.SIGKILL)
+                process.wait()
+            for stream in (process.stdout, process.stderr):
+                stream.close()
+
+
+def family(pid):
+    """The process and, where Linux tells them, all that it has started."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        children = []
+    return [pid, *(one for child in children for one in family(int(child)))]
+
+
+def signalled_step(number, after):
+    """`engine.train_step` that, when ``after`` steps are done, waits for a signal that it sends to its process.
+
+    Where there are several, the first one sends it to torchrun.
+    """
+    step = engine.train_step
+
+    def send():
+        handler, come = signal.getsignal(number), []
+        if callable(handler):
+            signal.signal(number, lambda *frame: (come.append(number), handler(*frame)))
+        os.kill(os.getppid() if parallel.count() > 1 else os.getpid(), number)
+        while not come:
+            time.sleep(0.01)
+
+    def signalled(state, *rest):
+        if state.step == after and parallel.first():
+            send()
+        return step(state, *rest)
+
+    return signalled
+
+
+def main():
+    """``runs.py NUMBER STEP SETTING=VALUE ...``: train, and get the signal when so many steps are done.
+
+    From within, because a fast machine might be done before a signal from outside.
+    """
+    number, after = (int(sys.argv.pop(1)) for _ in range(2))
+    engine.train_step = signalled_step(number, after)
+    train.main()
+
+
+def wait_for_step(process, run_dir, step):
+    metrics = run_dir / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while not (metrics.exists() and len(metrics.read_text().splitlines()) >= step):
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def assert_refused(done, message):
+    """Exit code 1 and one sentence, whatever was prepared before."""
+    assert done.returncode == 1, done.stderr
+    lines = [line for line in done.stderr.splitlines() if not line.startswith("prepared ")]
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("error: ")
+    assert message in lines[0]
+
+
+def numbers(run_dir):
+    """The record, without what depends on the clock and the machine."""
+    lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if not k.startswith(("speed/", "memory/"))} for line in lines]
+
+
+def last_state(run_dir):
+    state = checkpoint.newest(run_dir / "checkpoints")
+    state["config"].pop("name")
+    return state
+
+
+def assert_same_state(one, other):
+    """Networks, average and both optimisers, to the bit."""
+    first, second = last_state(one), last_state(other)
+    assert first.keys() == second.keys()
+    assert first["step"] == second["step"]
+    for part in ("generator", "discriminator", "generator_ema"):
+        assert first[part].keys() == second[part].keys()
+        for name, tensor in first[part].items():
+            assert torch.equal(tensor, second[part][name]), (part, name)
+    for part in ("generator_optimizer", "discriminator_optimizer"):
+        assert first[part]["param_groups"] == second[part]["param_groups"]
+        for index, slots in first[part]["state"].items():
+            for slot, tensor in slots.items():
+                assert torch.equal(tensor, second[part]["state"][index][slot]), (part, index, slot)
+
+
+def assert_same_run(one, other):
+    """The state, pictures and numbers, to the bit."""
+    assert_same_state(one, other)
+    pictures = sorted(path.name for path in (one / "samples").iterdir())
+    assert pictures == sorted(path.name for path in (other / "samples").iterdir())
+    for picture in pictures:
+        assert (one / "samples" / picture).read_bytes() == (other / "samples" / picture).read_bytes()
+    assert numbers(one) == numbers(other)
+
+
+@torch.no_grad()
+def lively(network):
+    """The generator in evaluation mode, changed so that its images vary: those of a fresh one are all grey.
+
+    Its statistics are near those of its own maps, as after a training, but not the same.
+    """
+    random = torch.Generator().manual_seed(0)
+    norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    others = [module for module in network.modules() if hasattr(module, "weight") and module not in norms]
+    for module in others:
+        module.weight.mul_(20)
+    labels = None if network.embedding is None else torch.arange(64) % network.embedding.num_embeddings
+    maps = network.codes(network.draw(64, random), labels)[:, :, None, None]
+    for norm in norms:
+        norm.momentum = 1.0
+    network.train().layers(maps)
+    for norm in norms:
+        norm.momentum = 0.1
+        norm.running_mean += torch.randn(norm.num_features, generator=random) * norm.running_var.sqrt() / 2
+        norm.running_var *= torch.rand(norm.num_features, generator=random) + 0.5
+    others[-1].weight /= network.eval().layers[:-1](maps).std()  # before Tanh
+    return network
+
+
+def pixels(path):
+    with Image.open(path) as picture:
+        return np.array(picture)
+
+
+if __name__ == "__main__":
+    main()
