@@ -86,17 +86,25 @@ def test_the_scripts_numbers_are_those_of_the_run(command, whole):
     assert sum(report["recognised"].values()) == 100
 
 
-def test_seed_weights_statistics_and_checkpoint_are_those_asked_for(here, whole, tmp_path):
-    usual = {"run": "outputs/whole", "seed": 0, "weights": "ema", "statistics": "running"}
+def test_seed_weights_statistics_truncation_and_checkpoint_are_those_asked_for(here, whole, tmp_path):
+    usual = {
+        "run": "outputs/whole",
+        "seed": 0,
+        "weights": "ema",
+        "statistics": "running",
+        "truncation": 1.0,
+    }
     values = []
     best = "outputs/whole/checkpoints/step-00000028.pt"
-    for change in ({}, {"seed": 1}, {"weights": "raw"}, {"statistics": "standing"}, {"run": best}):
+    changes = [{"seed": 1}, {"weights": "raw"}, {"statistics": "standing"}, {"truncation": 0.5}, {"run": best}]
+    for change in ({}, *changes):
         asked = usual | change
         arguments = [f"{key}={value}" for key, value in asked.items()]
         done = here("evaluate.py", *arguments, "samples=100", "out=it.json", "overwrite=true")
         assert done.returncode == 0, done.stderr
         report = json.loads((tmp_path / "it.json").read_text())
-        trained = sampling.load_generator(tmp_path / asked.pop("run"), asked["weights"], asked["statistics"])
+        how = (asked["weights"], asked["statistics"], asked["truncation"])
+        trained = sampling.load_generator(tmp_path / asked.pop("run"), *how)
         assert {"step": trained.step, **asked}.items() <= report.items()
         evaluator = evaluation.Evaluator(trained.pictures(), 100, True, torch.device("cpu"), asked["seed"])
         measures = evaluator(sampling.generate_many(trained.network, 100, evaluator.labels, asked["seed"]))
@@ -106,7 +114,7 @@ def test_seed_weights_statistics_and_checkpoint_are_those_asked_for(here, whole,
                 "floor": pytest.approx(measure.floor, rel=1e-4),
             }
         values.append(measures[DISTANCE].value)
-    assert len(set(values)) == 5
+    assert len(set(values)) == 6
 
 
 @pytest.mark.parametrize(

@@ -52,14 +52,15 @@ def test_one_run_becomes_a_grid_files_and_arrays(command, here, tmp_path, run):
     assert "run=outputs/mnist5k" in here("sample.py", "--help").stdout
 
 
-def test_weights_and_statistics_are_those_asked_for(here, run):
-    found = []
-    for weights, statistics in (("ema", "running"), ("raw", "running"), ("ema", "standing")):
-        asked = ["format=npz", "count=5", f"weights={weights}", f"statistics={statistics}"]
-        assert here("sample.py", f"run={run}", *asked).returncode == 0
+def test_weights_statistics_and_truncation_are_those_asked_for(here, run):
+    usual, found = {"weights": "ema", "statistics": "running", "truncation": 1.0}, []
+    for change in ({}, {"weights": "raw"}, {"statistics": "standing"}, {"truncation": 0.5}):
+        asked = usual | change
+        arguments = [f"{key}={value}" for key, value in asked.items()]
+        assert here("sample.py", f"run={run}", "format=npz", "count=5", *arguments).returncode == 0
         with np.load(run / "sampled.npz") as arrays:
             found.append(torch.from_numpy(arrays["images"]).permute(0, 3, 1, 2))
-        trained = sampling.load_generator(run, weights, statistics)
+        trained = sampling.load_generator(run, **asked)
         assert torch.equal(found[-1], trained.sample(range(5), None)[0])
     for other in found[1:]:
         assert (other.int() - found[0].int()).abs().max() > 5
@@ -79,6 +80,8 @@ def test_weights_and_statistics_are_those_asked_for(here, run):
         # There is no such run, but nobody has looked for it yet.
         (["run=none", "count=0"], "count=0 must be at least 1"),
         (["run=none", "frames=0", "format=gif"], "frames=0 must be at least 1"),
+        (["run=outputs/tiny", "truncation=0"], "truncation=0.0 must be above 0 and at most 1"),
+        (["run=outputs/tiny", "truncation=1.5"], "truncation=1.5 must be above 0 and at most 1"),
         (["run=none", "out=threes"], "out=threes must end in .png or .jpg or .webp with format=grid"),
         (["run=none", "out=digits", "format=npz"], "out=digits must end in .npz with format=npz"),
         (["run=none", "out=walk.png", "format=gif"], "out=walk.png must end in .gif with format=gif"),
@@ -94,6 +97,18 @@ def test_what_cannot_be_asked_for_is_refused_before_anything_is_written(
     before = sorted(tmp_path.rglob("*"))
     assert_refused(here("sample.py", *arguments), message)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("latents", ["normal", "uniform"])
+def test_truncation_multiplies_latents_also_those_of_standing_statistics(monkeypatch, latents):
+    network = Generator(ModelConfig(width=2, latent_dim=3, latents=latents), (8, 8), 1, 0)
+    whole = sampling.latents_of(network, [4, 7])
+    network.truncation = 0.25
+    assert torch.equal(sampling.latents_of(network, [4, 7]), whole / 4)
+    seen = []
+    network.register_forward_pre_hook(lambda _, given: seen.append(given[0].abs().mean()))
+    sampling.use_standing_statistics(network, 0)
+    assert torch.stack(seen).mean() == pytest.approx({"normal": 0.798, "uniform": 0.5}[latents] / 4, rel=0.05)
 
 
 def test_a_film_needs_pictures(here, run):

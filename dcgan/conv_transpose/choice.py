@@ -4,7 +4,7 @@ On the CPU:
 
 - `gemm` for the output, and PyTorch's convolutions for the gradients: the fastest for most layers of a DCGAN.
 - `winograd` for all three where its fewer products are worth more than the sums that it adds: with many
-  channels, much to compute, and a kernel that fills the blocks of a stride. It takes two to three times the memory.
+  channels, much to compute, and a kernel that fills the blocks of a stride. It takes about half as much memory again.
 
 `phase` elsewhere; with groups, whose many small products a grouped convolution does at once; with dilation, whose
 zeros `gemm` would multiply by; and in a graph that is being compiled or exported.
@@ -24,7 +24,7 @@ from dcgan.conv_transpose.winograd import both_gradients, gradient_of_input, gra
 
 # `winograd` on two cores: what it costs to transform a number, in products, and what it takes to be worth its many
 # small steps: products that the layer needs, and tiles, whose number is the rows of each matrix product.
-TRANSFORM, MANY_PRODUCTS, MANY_TILES = 60, 2**29, 256
+TRANSFORM, MANY_PRODUCTS, MANY_TILES = 80, 2**29, 256
 
 Choice = Callable[[Tensor, int, int, Geometry], Algorithm]
 
