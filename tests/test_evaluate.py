@@ -96,7 +96,13 @@ def test_seed_weights_statistics_truncation_and_checkpoint_are_those_asked_for(h
     }
     values = []
     best = "outputs/whole/checkpoints/step-00000028.pt"
-    changes = [{"seed": 1}, {"weights": "raw"}, {"statistics": "standing"}, {"truncation": 0.5}, {"run": best}]
+    changes = [
+        {"seed": 1},
+        {"weights": "raw"},
+        {"statistics": "standing"},
+        {"truncation": 0.5},
+        {"run": best},
+    ]
     for change in ({}, *changes):
         asked = usual | change
         arguments = [f"{key}={value}" for key, value in asked.items()]
