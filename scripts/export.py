@@ -5,7 +5,8 @@
 
 run        the run directory, or one checkpoint file
 format     onnx: latents (batch, Z) from N(0, 1), or U(-1, 1) of a run with model.latents=uniform, and labels
-           (batch,) to images (batch, C, H, W) in [-1, 1]; torch_export: the same for torch.export.load; safetensors: the weights alone
+           (batch,) to images (batch, C, H, W) in [-1, 1]; torch_export: the same for torch.export.load;
+           safetensors: the weights alone
 out        the file; kept if it is there, unless overwrite=true
 weights    ema: the average over the last steps; raw: those of the last step
 statistics of BatchNorm. running: those of the training; standing: averaged over many batches of this network

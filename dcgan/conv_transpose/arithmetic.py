@@ -1,8 +1,8 @@
 """The sizes of convolutions and transposed convolutions, one axis at a time, and all of one in `Geometry`.
 
 Letters as in Stanford's course CS231n, the rest as in Dumoulin and Visin 2016 (arXiv 1603.07285): input size
-``W1``, output size ``W2``, kernel ``F``, stride ``S``, padding ``P``. A dilated kernel spans ``d * (F - 1) + 1`` pixels, and that span takes the
-place of ``F`` in every formula. All sizes are in pixels.
+``W1``, output size ``W2``, kernel ``F``, stride ``S``, padding ``P``. A dilated kernel spans
+``d * (F - 1) + 1`` pixels, and that span takes the place of ``F`` in every formula. All sizes are in pixels.
 """
 
 from typing import NamedTuple
