@@ -268,7 +268,16 @@ def job(composed: DictConfig) -> None:
 def main() -> None:
     """The command."""
     cli.register()
-    cli.exit_on_error(job)
+    code = 0
+    try:
+        cli.exit_on_error(job)
+    except SystemExit as ended:
+        code = int(ended.code or 0)
+    if not cli.speaks():
+        # At once: it has nothing left to write, and threads that had just talked to the other processes have
+        # aborted one while its interpreter was ending.
+        os._exit(code)
+    sys.exit(code)
 
 
 if __name__ == "__main__":
