@@ -52,6 +52,7 @@ def test_a_run_goes_on_where_its_directory_ends(config, state, tmp_path):
         ("seed", 0, "others", "other settings (the pictures themselves); set another name=, and resume="),
         ("seed", 1, "these", "other settings (seed=0, now 1); "),
         ("seed", 1, "others", "other settings (seed=0, now 1; the pictures themselves); "),
+        ("evaluate_samples", 99, "these", "other settings (evaluate_samples=2500, now 99); "),
         ("resume", "never", "these", "resume=never, but "),
     ],
 )

@@ -205,6 +205,7 @@ def test_a_checkpoint_starts_another_run(here, tmp_path, tiny):
     assert longer.returncode == 0, longer.stderr
     assert "resumed at step 40" in longer.stderr
     assert last_state(tmp_path / "outputs" / "longer")["step"] == 42
+    assert (tmp_path / "outputs" / "longer" / "real" / "step-00000000.png").exists()  # as of every new run
     shorter = here("train", *named("shorter"), "steps=12", start)
     assert_refused(shorter, "is at step 40 already; set steps to more")
     wider = here("train", *named("wider"), "steps=99", "model.width=5", start)
