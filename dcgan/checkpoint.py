@@ -68,6 +68,8 @@ def load(path: Path) -> dict[str, Any]:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise UserError(f"there is no checkpoint {path}") from error
+    except IsADirectoryError as error:
+        raise UserError(f"{path} is a directory; name one of the files in its checkpoints/") from error
     except (OSError, EOFError, RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{path} is damaged or no checkpoint of dcgan.train ({reason})") from error

@@ -4,6 +4,7 @@ import difflib
 import os
 import re
 import sys
+import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -12,11 +13,13 @@ from typing import Any, NoReturn, TypeVar
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from dcgan.config import INCIDENTAL, Config, flatten
+from dcgan.config import Config, flatten, is_incidental
 from dcgan.errors import UserError
 
 Options = TypeVar("Options")
@@ -28,6 +31,8 @@ CONFIG_DIR = next(
     for path in (Path(__file__).parent / "configs", Path(__file__).parents[1] / "configs")
     if path.is_dir()
 )
+LONGEST_NAME = 200  # of a directory that is made of settings; most systems take 255
+_directories: set[Path] = set()  # of the runs of the sweep that is under way
 
 
 def register() -> None:
@@ -47,11 +52,14 @@ def run_name(name: str | None, data_name: str, overrides: Iterable[str]) -> str:
     parts = set()
     for override in overrides:
         key, _, value = override.lstrip("+~").partition("=")
-        if key == "data.root" or key not in INCIDENTAL | {"data", "data.name"}:
+        if key == "data.root" or not (is_incidental(key, value) or key in ("data", "data.name")):
             if key == "data.root":  # its last part: a path is long
                 value = Path(value.strip("'\"")).stem
             parts.add(re.sub(r"[^A-Za-z0-9.]+", "_", f"{key.split('.')[-1]}_{value}").strip("_"))
-    return "-".join([data_name, *sorted(parts)])
+    whole = "-".join([data_name, *sorted(parts)])
+    if len(whole) <= LONGEST_NAME:
+        return whole
+    return f"{whole[: LONGEST_NAME - 9]}-{zlib.crc32(whole.encode()):08x}"
 
 
 def to_config(composed: DictConfig) -> Config:
@@ -67,6 +75,29 @@ def to_config(composed: DictConfig) -> Config:
     config = OmegaConf.to_object(composed)
     assert isinstance(config, Config)
     return config
+
+
+def check_mode(config: Config, run_dir: Path) -> None:
+    """Refuse what would be passed over in silence, of one run or of a sweep.
+
+    Raises:
+        UserError: for ``sweep=`` without ``-m``, ``name=`` with it, and for a run that is another of the sweep.
+    """
+    hydra_config = HydraConfig.get()
+    if hydra_config.mode is RunMode.RUN:
+        if config.sweep != Config.sweep:
+            raise UserError(f"sweep={config.sweep} is for several runs; add -m, or leave it out")
+        return
+    if config.name is not None:
+        raise UserError(f"name={config.name} is for one run; set sweep= in its place, or leave out -m")
+    if hydra_config.job.num == 0:
+        _directories.clear()
+    if run_dir in _directories:
+        raise UserError(
+            "another run of this sweep has all settings in common with it that change what is computed; sweep over "
+            "those, or start single runs with a name= each"
+        )
+    _directories.add(run_dir)
 
 
 def compose(arguments: list[str], usage: str | None) -> Config:
@@ -123,7 +154,7 @@ def exit_on_error(command: Callable[[], object]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra shall hand its errors on instead of printing them
     try:
         command()
-    except (UserError, HydraException, OmegaConfBaseException) as error:
+    except (UserError, HydraException, OmegaConfBaseException, OSError) as error:
         if full_error:
             raise
         fail(error)
@@ -162,6 +193,8 @@ def sentence(error: BaseException, schema: Any = Config) -> str:
         return _unknown(str(cause.full_key or cause.key), schema)
     text = str(error)
     if isinstance(cause, OmegaConfBaseException):
+        if "ListConfig" in str(cause.msg):
+            return f"{cause.full_key} must be a list in brackets, such as '{cause.full_key}=[a,b]'"
         # Its further lines name OmegaConf's own types.
         text = ": ".join(filter(None, [cause.full_key, str(cause.msg).splitlines()[0]]))
     return " ".join(line.strip() for line in text.splitlines() if line.strip())

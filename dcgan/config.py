@@ -27,7 +27,7 @@ from dcgan.errors import UserError
 Choice = TypeVar("Choice", bound=StrEnum)
 Schema = TypeVar("Schema")
 
-# Settings that do not change what a run computes: they may differ when it is resumed.
+# Settings that may differ when a run is taken up again, and that its name does not have.
 INCIDENTAL = {
     "data.root",  # the pictures themselves have a fingerprint
     "data.download",
@@ -68,9 +68,7 @@ class DataConfig:
     upscale: bool = True  # take pictures that are smaller than image_size, too
     label: str | None = None  # of celeba: the attribute to learn, such as Smiling
     held_out: float = 0.1  # share kept from training, for evaluation, where the set has no test part
-    limit: int | None = (
-        None  # train on so many pictures only, of each class its share; all are measured against
-    )
+    limit: int | None = None  # train on so many only, of each class its share; all are measured against
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     on_bad_file: OnBadFile = OnBadFile.error
     download: bool = True  # mnist, fashion_mnist, cifar10, celeba, where they are not in root
@@ -206,6 +204,8 @@ class Config:
             _in_range(setting, getattr(self, setting), 0)
         _in_range("steps", self.steps, 1)
         _in_range("batch_size", self.batch_size, 2)  # BatchNorm needs two
+        if self.evaluate_every:
+            _in_range("evaluate_samples", self.evaluate_samples, 10)  # for distances between features
         _in_range("checkpoint_keep", self.checkpoint_keep, 2)  # the newest may be found damaged
         for setting, value in (("name", self.name), ("sweep", self.sweep)):
             if value is not None and not re.fullmatch(r"\w[\w.=,+-]*", value):
@@ -236,6 +236,11 @@ def flatten(settings: dict[Any, Any], prefix: str = "") -> dict[str, Any]:
         name = f"{prefix}{key}"
         flat |= flatten(value, f"{name}.") if isinstance(value, dict) else {name: value}
     return flat
+
+
+def is_incidental(setting: str, value: Any) -> bool:
+    """Whether runs that differ in it compute the same: `INCIDENTAL`, but not where another run was begun from."""
+    return setting in INCIDENTAL and (setting != "resume" or value in ("auto", "never"))
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:

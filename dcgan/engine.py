@@ -1,14 +1,13 @@
 """What training is: the state, and one step of it. Tensors in, scalars out; no files, no clock."""
 
+import copy
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Adam
-from torch.optim.swa_utils import AveragedModel
 
 from dcgan import parallel
 from dcgan.augment import augmented
@@ -34,17 +33,10 @@ class TrainState:
 
     generator: Generator
     discriminator: Discriminator
-    average: AveragedModel  # of the generator: parameters averaged, BatchNorm's statistics copied
+    generator_ema: Generator  # with averaged weights, in evaluation mode: the one to take samples from
     generator_optimizer: Adam
     discriminator_optimizer: Adam
     step: int = 0  # steps done
-
-    @property
-    def generator_ema(self) -> Generator:
-        """The generator with averaged weights, in evaluation mode: the one to take samples from."""
-        ema = self.average.module
-        assert isinstance(ema, Generator)
-        return ema
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and primitives only."""
@@ -63,7 +55,6 @@ class TrainState:
         self.generator.load_state_dict(state["generator"])
         self.discriminator.load_state_dict(state["discriminator"])
         self.generator_ema.load_state_dict(state["generator_ema"])
-        self.average.n_averaged.fill_(self.step)
         for name in ("generator_optimizer", "discriminator_optimizer"):
             optimizer: Adam = getattr(self, name)
             betas = optimizer.param_groups[0]["betas"]
@@ -80,13 +71,14 @@ def build(config: Config, num_classes: int, device: torch.device) -> TrainState:
     if config.model.spectral_norm:
         spectral_normalise(discriminator, config.seed)
     generator, discriminator = generator.to(device), discriminator.to(device)
+    generator_ema = copy.deepcopy(generator).eval()
     if config.compile:
         compile_networks(generator, discriminator, device)
     optim, betas = config.optim, (config.optim.betas[0], config.optim.betas[1])
     return TrainState(
         generator,
         discriminator,
-        AveragedModel(generator, multi_avg_fn=_WarmedUpAverage(optim.ema_decay)).eval(),
+        generator_ema,
         Adam(generator.parameters(), lr=optim.generator_lr, betas=betas),
         Adam(discriminator.parameters(), lr=optim.discriminator_lr, betas=betas),
     )
@@ -149,7 +141,7 @@ def train_step(state: TrainState, config: Config, real: Tensor, labels: Tensor |
     parallel.average(
         [buffer for network in (g, d) for buffer in network.buffers() if buffer.is_floating_point()]
     )
-    state.average.update_parameters(g)
+    _average(state.generator_ema, g, ema_decay(step, config.optim.ema_decay))
     state.step += 1
     scalars = {
         "loss/discriminator": d_loss,
@@ -226,6 +218,24 @@ def learning_rate_factor(step: int, steps: int, decay_from: float) -> float:
     return 1.0 if step < decay_begins else (steps - step) / (steps - decay_begins)
 
 
+def ema_decay(step: int, most: float) -> float:
+    """How much of the average stays; its memory is at first a tenth of the steps done.
+
+    With the full memory from the start, samples of the first thousand steps would be averages over untrained
+    weights.
+    """
+    return min((1 + step) / (10 + step), most) if step else 0.0
+
+
+@torch.no_grad()
+def _average(ema: Generator, generator: Generator, decay: float) -> None:
+    """Move the averaged parameters on, and copy BatchNorm's statistics."""
+    for averaged, new in zip(ema.parameters(), generator.parameters(), strict=True):
+        averaged.lerp_(new, 1 - decay)
+    for copied, now in zip(ema.buffers(), generator.buffers(), strict=True):
+        copied.copy_(now)
+
+
 def _update(state: TrainState, network: nn.Module, optimizer: Adam, loss: Tensor, lr: float) -> Tensor:
     """One step of a network down the loss with the learning rate ``lr``; the norm of the gradient."""
     optimizer.zero_grad()
@@ -257,20 +267,3 @@ def _not_finite(network: nn.Module, loss: Tensor) -> str:
         if parameter.grad is not None and not parameter.grad.isfinite().all():
             return f"the gradient of {name}"
     return "the norm of the gradient"
-
-
-class _WarmedUpAverage:
-    """Exponential average whose memory is at first a tenth of the steps done.
-
-    With the full memory from the start, samples of the first thousand steps would be averages over
-    untrained weights.
-    """
-
-    def __init__(self, decay: float) -> None:
-        self.decay = decay
-
-    def __call__(self, averages: Sequence[Tensor], current: Sequence[Tensor], count: Tensor | int) -> None:
-        count = torch.as_tensor(count)
-        weight = 1 - torch.clamp((1 + count) / (10 + count), max=self.decay)
-        for average, new in zip(averages, current, strict=True):
-            average.lerp_(new, weight)

@@ -41,7 +41,9 @@ def export(trained: TrainedGenerator, kind: ExportFormat, path: Path) -> None:
             f"format={kind} needs {' and '.join(missing)}; pip install {' '.join(missing)} and try again"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_stem(path.stem + ".partial")  # the ending stays: PyTorch complains of another than .pt2
+    partial = path.with_stem(
+        path.stem + ".partial"
+    )  # the ending stays: PyTorch complains of another than .pt2
     try:
         if kind is ExportFormat.onnx:
             program = torch.onnx.export(

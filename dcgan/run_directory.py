@@ -24,6 +24,10 @@ def resume(state: TrainState, config: Config, run_dir: Path, origin: dict[str, A
     if own is not None:
         if config.resume == "never":
             raise UserError(f"resume=never, but {run_dir} holds a run; delete it or set another name=")
+        if config.resume not in ("auto", own["config"]["resume"]):
+            raise UserError(
+                f"{run_dir} holds a run that did not begin from resume={config.resume}; set another name="
+            )
         changed = differences(own["config"], origin["config"])
         if own["data_fingerprint"] != origin["data_fingerprint"]:
             changed.append("the pictures themselves")
@@ -40,7 +44,14 @@ def resume(state: TrainState, config: Config, run_dir: Path, origin: dict[str, A
         try:
             state.load_state_dict(start)
         except (RuntimeError, ValueError) as error:
-            changed = differences(start["config"], origin["config"])
+            shaping = ("model.", "data.image_size", "data.channels")
+            changed = [
+                change
+                for change in differences(start["config"], origin["config"])
+                if change.startswith(shaping)
+            ]
+            if start["num_classes"] != origin["num_classes"]:
+                changed.append(f"{start['num_classes']} classes, now {origin['num_classes']}")
             raise UserError(
                 f"resume={config.resume} holds networks of another shape ({'; '.join(changed)})"
             ) from error

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 from tqdm import tqdm
 
-from dcgan.config import INCIDENTAL, Config, flatten
+from dcgan.config import Config, flatten, is_incidental
 from dcgan.device import forget_peak_memory, peak_memory
 from dcgan.images import save_png
 
@@ -139,7 +139,7 @@ class Tracker:
         table = {
             name: value if isinstance(value, bool | int | float) else str(value)
             for name, value in flatten(settings).items()
-            if name in TABLED or (name not in INCIDENTAL and value != usual.get(name))
+            if name in TABLED or (not is_incidental(name, value) and value != usual.get(name))
         }
         # Under names of their own and at the last step: a second value at an earlier step would make
         # TensorBoard hide the curve. run_name="." keeps them in this run instead of a new one below it.

@@ -8,8 +8,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -81,11 +80,11 @@ def train(config: Config, run_dir: Path) -> int:
         stopped_by = loop(config, run_dir, state, batches, evaluator, origin)
     else:
         stopped_by = follow(config, state, batches, conditional=num_classes > 0)
-    if stopped_by:
+    if state.step < config.steps:
         log.info("stopped and saved at step %d; the same command goes on from there", state.step)
-        return 128 + stopped_by
-    log.info("finished: %s", run_dir)
-    return 0
+    else:
+        log.info("finished: %s", run_dir)
+    return 128 + stopped_by if stopped_by else 0
 
 
 def loop(
@@ -140,9 +139,9 @@ def loop(
             if due(config.checkpoint_every) and state.step < config.steps:
                 run_directory.save(state, config, run_dir, origin)
         run_directory.save(state, config, run_dir, origin, last=True)
-        if not stopped_by:
+        if state.step == config.steps:
             tracker.finish(config.to_plain(), results or losses)
-    return stopped_by
+    return stopped_by or parallel.most(stop.received)
 
 
 def follow(config: Config, state: "TrainState", batches: "Batches", conditional: bool) -> int:
@@ -154,7 +153,7 @@ def follow(config: Config, state: "TrainState", batches: "Batches", conditional:
         while state.step < config.steps and not (stopped_by := parallel.most(stop.received)):
             real, classes = batches[state.step]
             engine.train_step(state, config, real, classes if conditional else None)
-    return stopped_by
+    return stopped_by or parallel.most(stop.received)
 
 
 def describe(
@@ -198,8 +197,12 @@ class StopSignals:
         self.received = number
 
 
-def train_alone(config: Config, run_dir: Path) -> int:
-    """`train`, with the directory locked against processes that are not of this run."""
+def train_locked(config: Config, run_dir: Path) -> int:
+    """`train`, with the directory locked against processes that are not of this run.
+
+    Raises:
+        UserError: also where memory does not suffice.
+    """
     # Importing torch takes seconds, for which --help and a mistyped setting should not have to wait.
     from dcgan import parallel
 
@@ -208,27 +211,29 @@ def train_alone(config: Config, run_dir: Path) -> int:
         with parallel.together():
             if parallel.first():
                 whole.enter_context(locked(run_dir))
-        return train(config, run_dir)
+        try:
+            return train(config, run_dir)
+        except RuntimeError as error:  # CUDA's has a class of its own, the CPU's has not
+            if "memory" not in str(error):
+                raise
+            raise UserError(
+                f"there is too little memory for batch_size={config.batch_size}, model.width={config.model.width} and "
+                f"data.image_size={list(config.data.image_size)}; set one of them to less"
+            ) from error
 
 
-@contextmanager
-def locked(run_dir: Path) -> Iterator[None]:
-    """While entered, no other process can.
+def locked(run_dir: Path) -> AbstractContextManager[object]:
+    """A lock that is held until it is left.
 
     Raises:
-        UserError: if one has.
+        UserError: if another process has it.
     """
-    lock = FileLock(run_dir / LOCK, timeout=0)
     try:
-        lock.acquire()
+        return FileLock(run_dir / LOCK, timeout=0).acquire()
     except Timeout as error:
         raise UserError(
             f"another process is training in {run_dir}; wait for it or set another name="
         ) from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def discard_if_empty(run_dir: Path) -> None:
@@ -247,15 +252,21 @@ def job(composed: DictConfig) -> None:
     """One run, or one of those of ``-m``."""
     hydra_config = HydraConfig.get()
     run_dir = Path(os.path.relpath(hydra_config.runtime.output_dir))
+    config = None
     try:
         config = cli.to_config(composed)
+        cli.check_mode(config, run_dir)
         config.name = run_dir.name
-        code = train_alone(config, run_dir)
+        code = train_locked(config, run_dir)
     except KeyboardInterrupt:
         discard_if_empty(run_dir)
         raise
     except UserError as error:
-        discard_if_empty(run_dir)
+        if config is not None:
+            discard_if_empty(run_dir)
+        else:  # a name= that was refused may be anybody's directory
+            with suppress(OSError):
+                run_dir.rmdir()
         if hydra_config.mode is RunMode.MULTIRUN:
             if cli.speaks():
                 print(f"error: {run_dir.name}: {error}", file=sys.stderr)
@@ -268,6 +279,9 @@ def job(composed: DictConfig) -> None:
 def main() -> None:
     """The command."""
     cli.register()
+    if "-m" in sys.argv:  # anywhere, where Hydra wants it before the settings
+        sys.argv.remove("-m")
+        sys.argv.insert(1, "-m")
     code = 0
     try:
         cli.exit_on_error(job)

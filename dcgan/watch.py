@@ -37,7 +37,7 @@ def _symptoms(scalars: dict[str, float]) -> Iterator[tuple[str, bool]]:
     """What could be said, and whether it looks so now."""
     yield (
         "the discriminator tells nearly all real from generated images, and has no doubt: the generator learns "
-        "little from it; try loss.instance_noise=0.1, loss.r1=0.1 or a smaller optim.discriminator_lr",
+        "little from it; try loss.instance_noise=0.1, a larger loss.r1 or a smaller optim.discriminator_lr",
         min(scalars["discriminator/accuracy_real"], scalars["discriminator/accuracy_fake"]) > DECIDED
         and scalars["discriminator/saturated"] > SATURATED,
     )
@@ -47,7 +47,7 @@ def _symptoms(scalars: dict[str, float]) -> Iterator[tuple[str, bool]]:
         scalars["generator/diversity"] < ALIKE,
     )
     yield (
-        "the generator's gradient has vanished: it no longer learns; try loss=least_squares or loss.r1=0.1",
+        "the generator's gradient has vanished: it no longer learns; try loss=least_squares or a larger loss.r1",
         scalars["gradient_norm/generator"] < VANISHED,
     )
     yield (

@@ -82,9 +82,9 @@ def test_the_base_is_named_by_what_sets_it_apart_from_the_defaults(tmp_path):
 
 def test_large_numbers_are_written_out():
     written = [
-        reporting._number(value, 2) for value in (130.4, 0.01234, 99.4, 1234567.0, -130.4, float("nan"))
+        reporting._number(value, 2) for value in (130.4, 0.01234, 99.4, 99.6, 1234567.0, -130.4, float("nan"))
     ]
-    assert written == ["130", "0.012", "99", "1,234,567", "-130", "nan"]
+    assert written == ["130", "0.012", "99", "100", "1,234,567", "-130", "nan"]
     assert reporting._number(130.4, 2, "+") == "+130"
 
 
@@ -218,3 +218,32 @@ def test_the_spectrum_needs_the_real_pictures_and_says_so_where_they_are_gone(he
     text = (tmp_path / "outputs" / "sweeps" / "folder" / "report.md").read_text()
     assert "- there is no spectrum: " in text
     assert "![samples](samples.png)" in text
+
+
+def test_a_setting_that_was_run_twice_with_one_seed_has_that_seed_once(here, tmp_path):
+    """Else the same number would be two, and its interval too narrow."""
+    arguments = ["-m", "experiment=smoke", "evaluate_every=0", "steps=2", "sweep=twice"]
+    for more in (["seed=0"], ["seed=0", "model.upsample=scratch,resize"]):
+        assert here("train", *arguments, *more).returncode == 0
+    found = reporting.read(tmp_path / "outputs" / "sweeps" / "twice")
+    assert {label: len(runs) for label, runs in found.groups.items()} == {
+        "model.upsample=scratch": 1,
+        "model.upsample=resize": 1,
+    }
+    (remark,) = [remark for remark in found.remarks if "its settings are those of" in remark]
+    assert remark.startswith("mnist5k-experiment_smoke-seed_0-steps_2-upsample_scratch is left out")
+
+
+def test_a_short_last_record_counts_for_its_steps(tmp_path):
+    """100 steps at 200 images a second and one at 50: 16 and 0.64 seconds of 32 images each."""
+    some = run(tmp_path, [1.0], 0)
+    some.step, some.records = (
+        101,
+        [{"step": step, "speed/images_per_second": speed} for step, speed in ((100, 200.0), (101, 50.0))],
+    )
+    assert some.seconds == pytest.approx(16.64)
+
+
+def test_the_floor_is_that_of_the_first_run_that_was_evaluated(tmp_path):
+    runs = [run(tmp_path, [], 0), run(tmp_path, [1.0], 1)]
+    assert "| *real pictures* | | 0.04 |" in reporting.table(sweep(tmp_path, runs))

@@ -287,6 +287,10 @@ BAD_INPUT = [
     (["name=../elsewhere"], "name=../elsewhere must be a directory name"),
     (["resume=nowhere.pt"], "there is no checkpoint nowhere.pt"),
     (["resume=page.pt"], "page.pt is damaged or no checkpoint"),
+    (["resume=outputs"], "outputs is a directory; name one of the files in its checkpoints/"),
+    (["experiment=upsamplers"], "sweep=upsamplers is for several runs; add -m"),
+    (["loss.augment=color"], "loss.augment must be a list in brackets"),
+    (["evaluate_samples=5"], "evaluate_samples=5 must be at least 10"),
 ]
 
 
@@ -295,6 +299,83 @@ def test_bad_input_gets_one_sentence_and_leaves_nothing(here, tmp_path, argument
     (tmp_path / "page.pt").write_text("<html>quota exceeded</html>")
     assert_refused(here("train", *arguments), message)
     assert not list((tmp_path / "outputs").glob("*"))
+
+
+def test_a_name_that_is_refused_leaves_what_has_that_name(here, tmp_path):
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / train.LOG).write_text("mine")
+    assert_refused(here("train", "name=../notes"), "name=../notes must be a directory name")
+    assert (tmp_path / "notes" / train.LOG).read_text() == "mine"
+
+
+def test_what_is_no_directory_is_a_sentence(here, tmp_path):
+    (tmp_path / "outputs").write_text("")
+    assert_refused(here("train", *TINY), "outputs/tiny")
+
+
+def test_too_little_memory_is_a_sentence(here, tmp_path):
+    huge = here("train", *TINY, "model.width=1000000000", "evaluate_every=0")
+    assert_refused(
+        huge, "there is too little memory for batch_size=16, model.width=1000000000 and data.image_size="
+    )
+    assert not list((tmp_path / "outputs").iterdir())
+
+
+def test_a_sweep_says_which_of_its_runs_would_be_the_same(here, tmp_path):
+    done = here(
+        "train", "experiment=smoke", "steps=2", "log_every=1,2", "-m"
+    )  # where -m stands does not matter
+    assert done.returncode == 1
+    assert (
+        "error: mnist5k-experiment_smoke-steps_2: another run of this sweep has all settings in common"
+        in done.stderr
+    )
+    named_twice = here("train", "-m", "experiment=smoke", "steps=2", "name=a,b")
+    assert named_twice.returncode == 1
+    assert "name=a is for one run; set sweep=" in named_twice.stderr
+    again = here("train", "-m", "experiment=smoke", "steps=2", "log_every=1")
+    assert again.returncode == 0  # it is that of the first sweep
+    assert "is finished" in again.stderr
+
+
+@pytest.mark.parametrize("arguments", [[], ["-m", "seed=0,1"]])
+def test_ctrl_c_while_the_last_checkpoint_is_written_is_heard(here, tmp_path, monkeypatch, arguments):
+    write = checkpoint.save
+
+    def interrupted(*arguments):
+        write(*arguments)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(checkpoint, "save", interrupted)
+    done = here("train", *arguments, "experiment=smoke", "steps=2", "checkpoint_every=0")
+    assert done.returncode == 130
+    assert "finished: " in done.stderr
+    runs = [*(tmp_path / "outputs").glob("mnist*"), *(tmp_path / "outputs").glob("sweeps/unnamed/mnist*")]
+    assert len(runs) == 1  # the second was not begun
+    assert last_state(runs[0])["step"] == 2
+
+
+def test_names_are_short_enough_for_a_directory_and_all_different():
+    many = [f"data.augment.number_{i}={i}" for i in range(40)]
+    names = {cli.run_name(None, "folder", [*many, f"seed={seed}"]) for seed in range(3)}
+    assert len(names) == 3
+    assert all(len(name) == cli.LONGEST_NAME for name in names)
+
+
+def test_where_a_run_begins_is_part_of_what_it_is(here, tmp_path, tiny):
+    starts = [f"outputs/tiny/checkpoints/step-000000{step}.pt" for step in (35, 40)]
+    done = here("train", "-m", "experiment=smoke", "steps=42", f"resume={','.join(starts)}")
+    assert done.returncode == 0, done.stderr
+    runs = sorted((tmp_path / "outputs" / "sweeps" / "unnamed").glob("mnist*"))
+    assert [str(last_state(run)["config"]["resume"]) for run in runs] == starts
+    again = ["experiment=smoke", "name=again", "steps=42"]
+    assert here("train", *again, f"resume={starts[0]}").returncode == 0
+    assert "is finished" in here("train", *again).stderr
+    other = here("train", *again, f"resume={starts[1]}")
+    assert_refused(
+        other,
+        "outputs/again holds a run that did not begin from resume=outputs/tiny/checkpoints/step-00000040",
+    )
 
 
 def test_a_run_of_a_sweep_that_fails_does_not_stop_the_others(command, tmp_path):

@@ -41,9 +41,11 @@ class Evaluator:
     ) -> None:
         total = len(found.train) + len(found.held_out)
         self.count = min(count, total // 2)
+        if count < LEAST:
+            raise UserError(f"an evaluation takes at least {LEAST} samples; ask for more than {count}")
         if self.count < LEAST:
             raise UserError(
-                f"an evaluation takes at least {LEAST} of at least {2 * LEAST} pictures, here {count} of {total}; "
+                f"an evaluation takes at least {2 * LEAST} pictures, half of them to measure against, here {total}; "
                 "find more pictures, or set evaluate_every=0"
             )
         chosen = torch.randperm(total, generator=generator(seed, "evaluation"))[: 2 * self.count].numpy()

@@ -97,7 +97,7 @@ def table(sweep: Sweep) -> str:
         cells.append(f"{runs[0].parameters / 1e6:.2f}")
         cells.append(_spread([run.last("memory/peak_gb") for run in runs]))
         lines.append(f"| {label} | " + " | ".join(cells) + " |")
-    floors = [_spread([run.last(f"evaluation_floor/{name}") for run in sweep.runs[:1]]) for name in measures]
+    floors = [_spread([sweep.floor(name)]) for name in measures]
     lines.append("| *real pictures* | | " + " | ".join(floors) + " | | | | |")
     return "\n".join(lines)
 
@@ -113,23 +113,19 @@ def compare(sweep: Sweep, name: str) -> list[Difference]:
     """How each setting differs from the first in one measure, paired over the seeds that both have."""
     from scipy import stats  # noqa: PLC0415 - takes a second
 
-    base, *others = sweep.groups.values()
+    base, *others = (
+        {run.seed: value for run in runs if (value := run.last(f"evaluation/{name}")) is not None}
+        for runs in sweep.groups.values()
+    )
     found = []
-    for runs in others:
-        pairs = [
-            (run.last(f"evaluation/{name}"), partner.last(f"evaluation/{name}"))
-            for run in runs
-            for partner in base
-            if run.seed == partner.seed
-        ]
-        known = [(new, old) for new, old in pairs if new is not None and old is not None]
-        if len(known) < 2:
-            found.append(Difference(name, math.nan, math.nan, math.nan, len(known)))
+    for values in others:
+        differences = np.array([values[seed] - base[seed] for seed in values.keys() & base.keys()])
+        if len(differences) < 2:
+            found.append(Difference(name, math.nan, math.nan, math.nan, len(differences)))
             continue
-        new, old = np.array(known).T
-        interval = stats.ttest_rel(new, old).confidence_interval(CONFIDENCE)
-        mean = float(new.mean() - old.mean())
-        found.append(Difference(name, mean, float(interval.low), float(interval.high), len(known)))
+        interval = stats.ttest_1samp(differences, 0).confidence_interval(CONFIDENCE)
+        mean = float(differences.mean())
+        found.append(Difference(name, mean, float(interval.low), float(interval.high), len(differences)))
     return found
 
 
@@ -166,4 +162,4 @@ def _spread(values: Sequence[float | None]) -> str:
 
 def _number(value: float, digits: int, sign: str = "") -> str:
     """With so many digits that count, and never as a power of ten where it is large."""
-    return f"{value:{sign},.0f}" if abs(value) >= 10**digits else f"{value:{sign}.{digits}g}"
+    return f"{value:{sign},.0f}" if abs(value) >= 10**digits - 0.5 else f"{value:{sign}.{digits}g}"

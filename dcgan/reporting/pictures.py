@@ -32,7 +32,7 @@ def draw_curves(sweep: Sweep, names: Sequence[str]) -> "Figure":
             values = np.array([[curve[step] for step in steps] for curve in curves])
             axis.plot(steps, values.mean(0), style, color=colour, label=label, marker="o", markersize=3)
             axis.fill_between(steps, values.min(0), values.max(0), color=colour, alpha=0.15, linewidth=0)
-        floor = sweep.runs[0].last(f"evaluation_floor/{name}")
+        floor = sweep.floor(name)
         if floor is not None:
             axis.axhline(floor, color=GREY, linestyle=":", label="real pictures")
         axis.set(xlabel="step", title=name.replace("_", " "))

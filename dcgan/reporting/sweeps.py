@@ -3,11 +3,12 @@
 import json
 import statistics
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from dcgan import checkpoint
-from dcgan.config import INCIDENTAL, Config, flatten
+from dcgan.config import Config, flatten, is_incidental
 from dcgan.errors import UserError
 
 
@@ -40,7 +41,8 @@ class Run:
     def speed(self) -> float | None:
         """Images per second over all training steps, without evaluations."""
         speeds = self.curve("speed/images_per_second")
-        return statistics.harmonic_mean(speeds.values()) if speeds else None
+        counts = [step - before for before, step in pairwise([0, *speeds])]
+        return statistics.harmonic_mean(speeds.values(), counts) if speeds else None
 
     @property
     def seconds(self) -> float | None:
@@ -64,6 +66,10 @@ class Sweep:
             for record in run.records:
                 names |= {key.split("/", 1)[1]: None for key in record if key.startswith("evaluation/")}
         return list(names)
+
+    def floor(self, name: str) -> float | None:
+        """The measure of real pictures, of the first run that has it."""
+        return next((v for run in self.runs if (v := run.last(f"evaluation_floor/{name}")) is not None), None)
 
     @property
     def runs(self) -> list[Run]:
@@ -92,20 +98,29 @@ def read(path: Path) -> Sweep:
         raise UserError(
             f"sweep={path} holds no run that has a checkpoint; {'; '.join(remarks) or 'it is empty'}"
         )
-    of_data = statistics.mode(run.data for run in runs)
-    for run in runs:
-        if run.data != of_data:
-            remarks.append(f"{run.path.name} is left out: it was trained on other pictures than most")
-        elif run.step < run.steps:
-            remarks.append(
-                f"{run.path.name} is left out: it is at step {run.step} of {run.steps}, the same command finishes it"
-            )
-        elif run.last("speed/images_per_second") is not None and not _evaluated(run):
-            remarks.append(f"{run.path.name} has no evaluation; it was run with evaluate_every=0")
-    kept = [run for run in runs if run.data == of_data and run.step >= run.steps]
+    kept = _comparable(runs, remarks)
     if not kept:
         raise UserError(f"sweep={path} holds no finished run; {'; '.join(remarks)}")
     return Sweep(path, grouped(kept), remarks)
+
+
+def _comparable(runs: list[Run], remarks: list[str]) -> list[Run]:
+    """The finished ones on the same pictures, each once; of the others a remark is added."""
+    of_data = statistics.mode(run.data for run in runs)
+    kept: dict[str, Run] = {}
+    for run in runs:
+        left_out = f"{run.path.name} is left out: "
+        if run.data != of_data:
+            remarks.append(f"{left_out}it was trained on other pictures than most")
+        elif run.step < run.steps:
+            remarks.append(f"{left_out}it is at step {run.step} of {run.steps}, the same command finishes it")
+        elif (
+            same := kept.setdefault(_plain(run.settings), run)
+        ) is not run:  # a number twice is no second seed
+            remarks.append(f"{left_out}its settings are those of {same.path.name}")
+        elif run.last("speed/images_per_second") is not None and not _evaluated(run):
+            remarks.append(f"{run.path.name} has no evaluation; it was run with evaluate_every=0")
+    return list(kept.values())
 
 
 def _read_run(directory: Path) -> "Run | str":
@@ -116,7 +131,9 @@ def _read_run(directory: Path) -> "Run | str":
         return str(error)
     if state is None:
         return f"{directory.name} has no checkpoint yet; the same command goes on with it"
-    settings = {key: value for key, value in flatten(state["config"]).items() if key not in INCIDENTAL}
+    settings = {
+        key: value for key, value in flatten(state["config"]).items() if not is_incidental(key, value)
+    }
     metrics = directory / "metrics.jsonl"
     records = []
     for line in metrics.read_text().splitlines() if metrics.exists() else []:
