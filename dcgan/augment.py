@@ -56,7 +56,7 @@ def _translation(images: Tensor, random: torch.Generator) -> Tensor:
 
 
 def _cutout(images: Tensor, random: torch.Generator) -> Tensor:
-    """A rectangle of half the height and width, which may stick out of the image, made grey."""
+    """A rectangle of half the height and width, a pixel more where that is even, made grey; it may stick out."""
     kept = []
     for side in images.shape[2:]:
         center = torch.randint(0, side, (len(images), 1), generator=random)

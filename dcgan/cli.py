@@ -17,7 +17,12 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from omegaconf.errors import (
+    ConfigAttributeError,
+    ConfigKeyError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+)
 
 from dcgan.config import Config, flatten, is_incidental
 from dcgan.errors import UserError
@@ -133,17 +138,22 @@ def parse(options: type[Options], arguments: list[str], usage: str | None) -> Op
     return parsed
 
 
-def output(named: str | None, own: Path, overwrite: bool) -> Path:
+def output(named: str | None, own: Path, overwrite: bool, *, directory: bool = False) -> Path:
     """Where a script writes: to what ``out=`` has named, or to a file of its ``own`` that it may replace.
 
     Raises:
-        UserError: if something of that name is there and shall not be overwritten.
+        UserError: if something of that name is there and shall not be overwritten, or is no file, or no ``directory``.
     """
     if named is None:
         return own
-    if Path(named).exists() and not overwrite:
+    path = Path(named)
+    if path.exists() and not overwrite:
         raise UserError(f"out={named} exists; set another out=, or overwrite=true")
-    return Path(named)
+    if path.exists() and path.is_dir() != directory:
+        raise UserError(f"out={named} is {'no' if directory else 'a'} directory; set another out=")
+    if not (parent := next(p for p in path.absolute().parents if p.exists())).is_dir():
+        raise UserError(f"out={named} cannot be made: {parent} is no directory")
+    return path
 
 
 def exit_on_error(command: Callable[[], object]) -> None:
@@ -192,9 +202,11 @@ def sentence(error: BaseException, schema: Any = Config) -> str:
     if isinstance(cause, ConfigKeyError | ConfigAttributeError):
         return _unknown(str(cause.full_key or cause.key), schema)
     text = str(error)
-    if isinstance(cause, OmegaConfBaseException):
-        if "ListConfig" in str(cause.msg):
-            return f"{cause.full_key} must be a list in brackets, such as '{cause.full_key}=[a,b]'"
+    if isinstance(cause, MissingMandatoryValue):
+        text = f"{cause.full_key}= is missing; --help says what it is"
+    elif isinstance(cause, OmegaConfBaseException) and "ListConfig" in str(cause.msg):
+        text = f"{cause.full_key} must be a list in brackets, such as '{cause.full_key}=[a,b]'"
+    elif isinstance(cause, OmegaConfBaseException):
         # Its further lines name OmegaConf's own types.
         text = ": ".join(filter(None, [cause.full_key, str(cause.msg).splitlines()[0]]))
     return " ".join(line.strip() for line in text.splitlines() if line.strip())

@@ -1,7 +1,6 @@
 """Where to compute, and how much memory that takes."""
 
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -9,6 +8,8 @@ import torch
 from dcgan import parallel
 from dcgan.choices import Device
 from dcgan.errors import UserError
+
+STATUS = Path("/proc/self/status")  # Linux's
 
 
 def choose_device(wanted: Device) -> torch.device:
@@ -44,6 +45,9 @@ def peak_memory() -> int:
     """
     if torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated()
+    if STATUS.exists():  # getrusage would count what the parent process held when it started this one
+        peak = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(peak.split()[1]) * 1024
     if sys.platform == "win32":
         return 0  # Windows does not count it
     import resource  # noqa: PLC0415 - Windows does not have it
@@ -52,9 +56,13 @@ def peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def forget_peak_memory() -> None:
-    """Let `peak_memory` count from now on, on a GPU and on Linux."""
+def forget_peak_memory() -> bool:
+    """Let `peak_memory` count from now on; whether that has an effect, as on a GPU and on Linux."""
     if torch.cuda.is_initialized():
         torch.cuda.reset_peak_memory_stats()
-    with suppress(OSError):
+        return True
+    try:
         Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True

@@ -23,7 +23,7 @@ from dcgan.losses import (
     saturated,
     squared_gradient,
 )
-from dcgan.networks import Discriminator, Generator, initialise, spectral_normalise
+from dcgan.networks import Discriminator, Generator, initialise, placed, spectral_normalise
 from dcgan.randomness import generator as random_generator
 
 
@@ -70,7 +70,7 @@ def build(config: Config, num_classes: int, device: torch.device) -> TrainState:
     initialise(discriminator, config.seed, "discriminator")
     if config.model.spectral_norm:
         spectral_normalise(discriminator, config.seed)
-    generator, discriminator = generator.to(device), discriminator.to(device)
+    generator, discriminator = placed(generator, device), placed(discriminator, device)
     generator_ema = copy.deepcopy(generator).eval()
     if config.compile:
         compile_networks(generator, discriminator, device)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from dcgan.data import Data
@@ -19,7 +19,6 @@ from dcgan.randomness import generator as random_generator
 from dcgan.sampling import GRID_ROWS, TrainedGenerator, latents_of, render
 
 NEIGHBOURS = 5
-PIXELS_AT_ONCE = 2**28  # of training images, of which there may be more than memory holds
 AROUND = 0.25  # how far the images around a sum may be from it in each number; Radford et al. 2015, figure 7
 LEAST_SIDE = 56  # pixels that an image is enlarged to, about
 
@@ -61,8 +60,8 @@ def between_seeds(
     latents = way(latents_of(trained.network, seeds), frames, spherical=spherical, closed=closed)
     chosen, embedding = trained.known(classes), trained.network.embedding
     if chosen is None or embedding is None:
-        return _table(trained.network, latents, torch.empty(1, 0))
-    return _table(trained.network, latents, embedding(torch.tensor(chosen)))
+        return _every_pair(trained.network, latents, torch.empty(1, 0))
+    return _every_pair(trained.network, latents, embedding(torch.tensor(chosen)))
 
 
 @torch.no_grad()
@@ -83,7 +82,7 @@ def between_classes(
     if chosen is None or embedding is None:
         raise UserError("between=classes, but this run is unconditional; leave it out")
     kinds = way(embedding(torch.tensor(chosen)), frames, spherical=False, closed=closed)
-    return _table(trained.network, latents_of(trained.network, seeds), kinds).transpose(0, 1)
+    return _every_pair(trained.network, latents_of(trained.network, seeds), kinds).transpose(0, 1)
 
 
 def animation(walk: Tensor) -> list[Image.Image]:
@@ -135,26 +134,21 @@ def equation(members: list[Tensor], middles: list[Tensor], around: Tensor) -> Im
 
 def beside_nearest(images: Tensor, pictures: Data) -> Image.Image:
     """Each image beside the training images that are closest to it in raw pixels: is it a copy?"""
-    shown, count, parts = pictures.shown, min(NEIGHBOURS, len(pictures.shown)), []
-    for rows in torch.arange(len(shown)).split(max(1, PIXELS_AT_ONCE // images[0].numel())):
-        some = shown.images(rows.numpy())
-        parts.append(some[nearest(images, some, min(count, len(some)))])  # (N, count, C, H, W)
-    candidates = torch.cat(parts, 1)
-    found = torch.stack(
-        [
-            several[nearest(image, several, count)[0]]
-            for image, several in zip(images[:, None], candidates, strict=True)
-        ]
-    )
+    shown = pictures.shown
+    found = nearest(images, shown, min(NEIGHBOURS, len(shown)))  # (N, count)
     blocks = [
         part
         for some, closest in zip(images.split(GRID_ROWS), found.split(GRID_ROWS), strict=True)
-        for part in (_enlarged(some, 1), _enlarged(closest.flatten(0, 1), closest.shape[1]), "  ")
+        for part in (
+            _enlarged(some, 1),
+            _enlarged(shown.images(closest.flatten().numpy()), closest.shape[1]),
+            "  ",
+        )
     ]
     return joined(["generated, and the training images nearest to it", joined(blocks[:-1])], down=True)
 
 
-def progress(run: Path) -> list[Image.Image]:
+def film(run: Path) -> list[Image.Image]:
     """The sample grids that a run has left, in their order, with the step on each.
 
     Raises:
@@ -169,10 +163,11 @@ def progress(run: Path) -> list[Image.Image]:
             frames.append(joined([f"step {step:,}", picture], down=True))
     if not frames:
         raise UserError(f"run={run} has no pictures in samples/, as with sample_every=0")
-    return frames
+    width = max(frame.width for frame in frames)  # that of the longest number, where the pictures are narrow
+    return [ImageOps.expand(frame, (0, 0, width - frame.width, 0), "white") for frame in frames]
 
 
-def _table(network: Generator, latents: Tensor, embeddings: Tensor) -> Tensor:
+def _every_pair(network: Generator, latents: Tensor, embeddings: Tensor) -> Tensor:
     """An image of each latent ``(A, Z)`` with each embedding ``(B, E)``, ``(A, B, C, H, W)``."""
     pairs = (len(latents), len(embeddings))
     left, right = latents[:, None].expand(*pairs, -1), embeddings.expand(*pairs, -1)

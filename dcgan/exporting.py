@@ -40,6 +40,8 @@ def export(trained: TrainedGenerator, kind: ExportFormat, path: Path) -> None:
         raise UserError(
             f"format={kind} needs {' and '.join(missing)}; pip install {' '.join(missing)} and try again"
         )
+    # In the format in which others read it.
+    trained.network.to(memory_format=torch.contiguous_format)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_stem(
         path.stem + ".partial"
@@ -61,8 +63,7 @@ def export(trained: TrainedGenerator, kind: ExportFormat, path: Path) -> None:
             from safetensors.torch import save_file  # noqa: PLC0415 - may be missing
 
             about = {"config": json.dumps(trained.config.to_plain()), "num_classes": str(trained.num_classes)}
-            weights = {name: tensor.contiguous() for name, tensor in trained.network.state_dict().items()}
-            save_file(weights, partial, about)
+            save_file(trained.network.state_dict(), partial, about)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

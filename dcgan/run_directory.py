@@ -114,5 +114,5 @@ def list_skipped(run_dir: Path, skipped: dict[str, str]) -> None:
     """Write the files that are not trained on into the run directory."""
     if skipped:
         lines = [f"{name}\t{reason}\n" for name, reason in skipped.items()]
-        (run_dir / "skipped.txt").write_text("".join(lines))
+        (run_dir / "skipped.txt").write_text("".join(lines), errors="backslashreplace")
         log.warning("%d files were skipped, listed in %s", len(skipped), run_dir / "skipped.txt")

@@ -15,7 +15,7 @@ from dcgan import checkpoint, data
 from dcgan.config import Config
 from dcgan.errors import UserError
 from dcgan.images import to_uint8
-from dcgan.networks import Generator
+from dcgan.networks import Generator, placed
 from dcgan.randomness import generator as random_generator
 
 GRID_ROWS = 8
@@ -112,10 +112,15 @@ def load_generator(
         raise UserError(f"run={run} does not exist; python -m dcgan.train makes runs in outputs/")
     state = checkpoint.newest(run / "checkpoints") if run.is_dir() else checkpoint.load(run)
     if state is None:
-        raise UserError(f"run={run} has no checkpoint; run python -m dcgan.train name={run.name} first")
+        raise UserError(
+            f"run={run} has no checkpoint in checkpoints/; python -m dcgan.train makes runs in outputs/"
+        )
+    if "config" not in state:
+        raise UserError(f"run={run} is no checkpoint of dcgan.train; choose one in a run's checkpoints/")
     config = Config.from_plain(state["config"])
     num_classes = state["num_classes"]
     network = Generator(config.model, config.data.image_size, config.data.channels, num_classes)
+    network = placed(network, torch.device("cpu"))
     network.load_state_dict(state["generator_ema" if weights == "ema" else "generator"])
     network.truncation = truncation
     if statistics == "standing":
@@ -214,9 +219,10 @@ def parse_numbers(setting: str, text: str) -> list[int]:
         first, dash, last = part.strip().partition("-")
         if not (first.isdecimal() and (last.isdecimal() or not dash)):
             raise UserError(f"{setting}={text} must be numbers and ranges, such as {setting}=0-7,12")
-        numbers += range(int(first), int(last or first) + 1)
-    if not numbers:
-        raise UserError(f"{setting}={text} is an empty range")
+        some = range(int(first), int(last or first) + 1)
+        if not some:
+            raise UserError(f"{setting}={text}: {part.strip()} is an empty range")
+        numbers += some
     return numbers
 
 

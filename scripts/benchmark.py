@@ -37,36 +37,38 @@ from dcgan.errors import UserError
 
 
 @dataclass
-class LayerOptions:
+class Options:
+    """What all three take."""
+
+    out: str | None = None
+    overwrite: bool = False
+
+
+@dataclass
+class LayerOptions(Options):
     """The command line after the word ``layer``."""
 
     sizes: str = "64,32,28"
     algorithms: str | None = None
     seconds: float = 2.0
     device: str = "cpu"
-    out: str | None = None
-    overwrite: bool = False
 
 
 @dataclass
-class StepOptions:
+class StepOptions(Options):
     """The command line after the word ``step``, without the settings of a run."""
 
     seconds: float = 20.0
-    out: str | None = None
-    overwrite: bool = False
 
 
 @dataclass
-class DataOptions:
+class DataOptions(Options):
     """The command line after the word ``data``."""
 
     root: str | None = None
     count: int = 4000
     image_size: int = 64
     seconds: float = 4.0
-    out: str | None = None
-    overwrite: bool = False
 
 
 def main() -> None:
@@ -87,7 +89,7 @@ def main() -> None:
         raise UserError(f"{what!r} is not a benchmark; choose layer, step or data")
 
 
-def written(options: LayerOptions | StepOptions | DataOptions, *parts: str) -> None:
+def written(options: Options, *parts: str) -> None:
     """Keep what was printed, if a file was named."""
     if options.out is not None:
         Path(options.out).parent.mkdir(parents=True, exist_ok=True)
@@ -99,13 +101,13 @@ def benchmark_layer(options: LayerOptions) -> None:
     import torch
 
     from dcgan.benchmark import layer, turns
+    from dcgan.conv_transpose import ALGORITHMS
     from dcgan.sampling import parse_numbers
 
     cli.output(options.out, Path(), options.overwrite)
-    algorithms = options.algorithms.split(",") if options.algorithms else layer.known_algorithms()
-    unknown = set(algorithms) - set(layer.known_algorithms())
-    if unknown:
-        known = ", ".join(layer.known_algorithms())
+    algorithms = options.algorithms.split(",") if options.algorithms else list(ALGORITHMS)
+    if unknown := set(algorithms) - set(ALGORITHMS):
+        known = ", ".join(ALGORITHMS)
         raise UserError(f"algorithms={options.algorithms}: {unknown.pop()!r} is unknown; choose from {known}")
     sizes = parse_numbers("sizes", options.sizes)
     if min(sizes) < 8:

@@ -34,7 +34,7 @@ class Options:
 def main() -> None:
     """Parse, print, draw."""
     settings = asdict(cli.parse(Options, sys.argv[1:], __doc__))
-    out = cli.output(settings.pop("out"), Path("explained"), settings.pop("overwrite"))
+    out = cli.output(settings.pop("out"), Path("explained"), settings.pop("overwrite"), directory=True)
 
     # After the arguments are checked: importing torch takes seconds.
     from dcgan import explain

@@ -29,7 +29,7 @@ def main() -> None:
     for name, reason in found.skipped.items():
         print(f"skipped: {name} {reason}")
     if len(found.shown) < len(found.train):
-        print(f"{len(found.shown):,} of them are trained on: data.limit")
+        print(f"{len(found.shown):,} of those to train on are trained on: data.limit")
     columns = min(len(found.train.classes) or sampling.UNLABELLED_COLUMNS, sampling.MOST_COLUMNS)
     examples = found.train.examples(columns, sampling.GRID_ROWS, by_class=bool(found.train.classes))
     save_png(grid(examples, columns), found.store / "examples.png")

@@ -82,6 +82,14 @@ OWN = {  # the file in the run directory, and how many images if nobody says
     Format.nearest: ("nearest.png", 16),
     Format.film: ("film.gif", 0),
 }
+ONLY_FOR = {  # settings that have no effect elsewhere
+    "between": (Format.gif, Format.strip),
+    "frames": (Format.gif, Format.strip),
+    "path": (Format.gif, Format.strip),
+    "minus": (Format.arithmetic,),
+    "plus": (Format.arithmetic,),
+    "root": (Format.nearest,),
+}
 PICTURES = (".png", ".jpg", ".webp")  # what a picture may be written as
 
 
@@ -115,15 +123,22 @@ def main() -> None:
     for name in ("count", "frames"):
         if (value := getattr(options, name)) is not None and value < 1:
             raise UserError(f"{name}={value} must be at least 1")
+    for name, formats in ONLY_FOR.items():
+        value = getattr(options, name)
+        if value != getattr(Options, name) and options.format not in formats:
+            raise UserError(
+                f"{name}={value} has no effect with format={options.format}; it is for {' and '.join(formats)}"
+            )
     if options.format is Format.arithmetic and None in (options.seeds, options.minus, options.plus):
         raise UserError(
             "format=arithmetic needs seeds=, minus= and plus=, such as classes=7 seeds=0-2 minus=3-5 plus=6-8"
         )
     run = Path(options.run)
     own, count = OWN[options.format]
-    out = cli.output(options.out, (run if run.is_dir() else run.parent) / own, options.overwrite)
+    own_path, files = (run if run.is_dir() else run.parent) / own, options.format is Format.files
+    out = cli.output(options.out, own_path, options.overwrite, directory=files)
     endings = PICTURES if own.endswith(".png") else (Path(own).suffix,)
-    if options.format is not Format.files and out.suffix not in endings:
+    if not files and out.suffix not in endings:
         raise UserError(f"out={out} must end in {' or '.join(endings)} with format={options.format}")
 
     # After the arguments are checked: importing torch takes seconds.
@@ -133,7 +148,7 @@ def main() -> None:
 
     log_to(None)
     if options.format is Format.film:
-        pictures = exploring.progress(run)
+        pictures = exploring.film(run)
         save_gif(pictures, out, milliseconds=300, last=3000)
         print(f"{len(pictures)} pictures of {run}: {out}")
         return

@@ -63,14 +63,3 @@ def trained_run(tmp_path_factory):
         done = command("train", "experiment=smoke", *settings, *(f"optim.{rate}" for rate in rates))
     assert done.returncode == 0, done.stderr
     return directory / "outputs" / "tiny"
-
-
-@pytest.fixture(autouse=True)
-def both_ways_in_which_gemm_writes(request, monkeypatch):
-    """Few output channels, as tests have, take one of the two; tests of ``algorithm="gemm"`` take the other.
-
-    Those of ``"auto"``, which is the same computation, stay with the first.
-    """
-    parameters = request.node.callspec.params if hasattr(request.node, "callspec") else {}
-    if parameters.get("algorithm") == "gemm":
-        monkeypatch.setattr("dcgan.conv_transpose.algorithms.SHORT", 0)

@@ -82,7 +82,7 @@ def test_the_matrix_is_that_of_the_convolution():
 def test_the_text_has_the_numbers_worked_out_by_hand():
     text = explain.text(CASES[5])
     assert "(3 - 1) 2 - 2 * 1 + 3 + 1 = 6" in text
-    assert "1 zeros between the pixels: 3 -> 5; P_T = F - P - 1 = 1 zeros before and 2 after: 8" in text
+    assert "1 zeros between the pixels: 3 -> 5; P_T = F - P - 1 = 1 zeros before and 2 zeros after: 8" in text
     assert "8 - 3 + 1 = 6" in text
     assert "floor((6 - 3 + 2) / 2) + 1 = 3" in text
     assert "5 (output_padding 0), 6 (output_padding 1)" in text
@@ -107,7 +107,26 @@ def test_the_command_prints_and_draws(command, tmp_path):
     failed = command("explain.py", "input_size=2")
     assert failed.returncode == 1
     assert len(failed.stderr.strip().splitlines()) == 1
-    assert "kernel_size" in failed.stderr
+    assert "error: kernel_size= is missing; --help says what it is" in failed.stderr
+    (tmp_path / "file").touch()
+    assert (
+        "out=file is no directory"
+        in command("explain.py", "input_size=2", "kernel_size=3", "out=file", "overwrite=true").stderr
+    )
+
+
+def test_a_matrix_of_nothing_but_zeros_is_drawn():
+    nothing = explain.Example(1, 1, stride=3, padding=1, output_padding=2)  # no tap reaches what is kept
+    assert set(numbers(explain.draw_matrix(nothing).axes[0]).values()) <= {0.0}
+    text = explain.text(nothing)
+    assert "maps 1 input sizes" not in text
+    assert "-1" not in text.partition("way back")[2].partition("= 1. ")[2]
+
+
+def test_cropped_input_is_said_in_words():
+    assert "P_T = F - P - 1 = -1, so that 1 are cropped, before" in explain.text(
+        explain.Example(5, 2, padding=2)
+    )
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,19 @@ def test_weights_statistics_and_truncation_are_those_asked_for(here, run):
         (["run=none", "out=digits", "format=npz"], "out=digits must end in .npz with format=npz"),
         (["run=none", "out=walk.png", "format=gif"], "out=walk.png must end in .gif with format=gif"),
         (["run=none", "format=arithmetic", "seeds=1"], "format=arithmetic needs seeds=, minus= and plus="),
+        (["run=none", "minus=3"], "minus=3 has no effect with format=grid; it is for arithmetic"),
+        (["run=none", "between=classes", "format=npz"], "between=classes has no effect with format=npz"),
+        (["run=outputs/tiny", "seeds=5-2,7"], "seeds=5-2,7: 5-2 is an empty range"),
+        (
+            ["run=outputs/tiny", "out=outputs", "overwrite=true"],
+            "out=outputs is a directory; set another out=",
+        ),
+        (
+            ["run=outputs/tiny", "format=files", "out=outputs/tiny/run.log", "overwrite=true"],
+            "is no directory",
+        ),
+        (["run=outputs/tiny", "out=outputs/tiny/run.log/x.png"], "run.log is no directory"),
+        (["run=outputs/tiny/checkpoints"], "has no checkpoint in checkpoints/"),
         (["run=none", "format=film"], "run=none is not a run directory, which format=film needs"),
         (["run=outputs/tiny/checkpoints/step-00000080.pt", "format=film"], "is not a run directory"),
     ],
@@ -230,9 +243,7 @@ def test_arithmetic_of_latents(run):
 
 
 def test_the_nearest_training_images_stand_beside_a_copy_of_one(here, run, monkeypatch):
-    monkeypatch.setattr(
-        exploring, "PIXELS_AT_ONCE", 700 * 784
-    )  # some at a time: a CelebA is more than memory holds
+    monkeypatch.setattr("dcgan.evaluation.outsiders.NUMBERS", 700 * 784)
     pictures = sampling.load_generator(run).pictures()
     copies = pictures.train.images(slice(0, 4500, 500))
     shown = np.array(exploring.beside_nearest(copies, pictures).convert("L"))

@@ -1,1 +1,1 @@
-"""What `scripts/benchmark.py` measures: the layer, and the data."""
+"""What `scripts/benchmark.py` measures: the layer, whole training steps, and the data."""

@@ -3,7 +3,6 @@
 import math
 import statistics
 from collections.abc import Callable, Iterator
-from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 
 from dcgan.benchmark.turns import in_turns, peak_memory
 from dcgan.config import ModelConfig
-from dcgan.conv_transpose import ALGORITHMS, ConvTranspose2d
+from dcgan.conv_transpose import ConvTranspose2d
 from dcgan.networks import Generator
 
 BATCH = 64
@@ -57,15 +56,8 @@ class Row(NamedTuple):
 
 def cases(size: int) -> list[Case]:
     """The transposed convolutions of a generator: pytorch/examples' for 64 pixels, ours for others."""
-    if size == 64:
-        widths = (100, 512, 256, 128, 64, 3)
-        layers = [nn.ConvTranspose2d(100, 512, 4, 1, 0, bias=False)]
-        layers += [nn.ConvTranspose2d(i, o, 4, 2, 1, bias=False) for i, o in pairwise(widths[1:])]
-        network: nn.Module = nn.Sequential(*layers)
-        inputs: tuple[Tensor, ...] = (torch.randn(BATCH, 100, 1, 1),)
-    else:
-        network = Generator(ModelConfig(), (size, size), 1 if size == 28 else 3, 10)
-        inputs = (torch.randn(BATCH, ModelConfig().latent_dim), torch.zeros(BATCH, dtype=torch.int64))
+    model = ModelConfig(width=64, latent_dim=100) if size == 64 else ModelConfig()
+    network = Generator(model, (size, size), 1 if size == 28 else 3, 0 if size == 64 else 10)
     found: list[Case] = []
 
     def note(layer: nn.Module, given: tuple[Tensor, ...], _: object) -> None:
@@ -78,7 +70,7 @@ def cases(size: int) -> list[Case]:
         if isinstance(module, nn.ConvTranspose2d):
             module.register_forward_hook(note)
     with torch.no_grad():
-        network(*inputs)
+        network(torch.randn(BATCH, model.latent_dim), torch.zeros(BATCH, dtype=torch.int64))
     return found
 
 
@@ -100,11 +92,6 @@ def measure(case: Case, algorithms: list[str], device: torch.device, seconds: fl
     results = [_ratios(in_turns(passes, device, seconds)) for passes in (forward, both)]
     for name, function in both.items():
         yield Row(case, name, results[0][name], results[1][name], peak_memory(function, device))
-
-
-def geometric_mean(values: list[float]) -> float:
-    """The mean of ratios."""
-    return math.exp(statistics.mean(map(math.log, values)))
 
 
 def _candidates(
@@ -167,13 +154,8 @@ def summary(rows: list[Row]) -> str:
         ratios = [row.both.ratio for row in mine]
         memory = [row.peak / peaks[row.case.name] for row in mine if row.peak and peaks[row.case.name]]  # type: ignore[operator]
         most = f"{max(memory):.2f}" if memory else ""
-        mean = geometric_mean(ratios)
+        mean = statistics.geometric_mean(ratios)
         lines.append(
             f"| {candidate} | {len(mine)} | {mean:.2f} | {min(ratios):.2f} | {max(ratios):.2f} | {most} |"
         )
     return "\n".join(lines)
-
-
-def known_algorithms() -> list[str]:
-    """``auto`` and all others."""
-    return ["auto", *ALGORITHMS]

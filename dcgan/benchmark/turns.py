@@ -7,11 +7,15 @@ slows the machine down for a while slows down both.
 import ctypes
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
+
+from dcgan.device import forget_peak_memory
+from dcgan.device import peak_memory as highest_memory
 
 
 def in_turns(
@@ -34,22 +38,15 @@ def in_turns(
 
 def peak_memory(function: Callable[[], object], device: torch.device) -> int | None:
     """Most bytes that a call held beyond what was there before; None where the system does not tell."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        function()
-        return torch.cuda.max_memory_allocated(device) - before
-    clear = Path("/proc/self/clear_refs")
-    if device.type != "cpu" or not clear.exists():
+    if device.type == "mps":
         return None
-    ctypes.CDLL(None).malloc_trim(0)  # memory that is free but was not given back would hide the peak
-    try:
-        clear.write_text("5")  # Linux: forget the highest resident size
-    except OSError:
+    if sys.platform == "linux":  # memory that is free but was not given back would hide the peak
+        ctypes.CDLL(None).malloc_trim(0)
+    if not forget_peak_memory():
         return None
-    before = _status("VmRSS")
+    before = highest_memory()
     function()
-    return _status("VmHWM") - before
+    return highest_memory() - before
 
 
 def product_rate(device: torch.device, size: int = 2048) -> float:
@@ -70,14 +67,6 @@ def machine(device: torch.device) -> str:
         name = f"{name or platform.processor()}, {torch.get_num_threads()} threads, "
         name += torch.backends.cpu.get_cpu_capability()
     return f"{name}, torch {torch.__version__}"
-
-
-def _status(field: str) -> int:
-    """A number of this process's, in bytes."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(f"{field}:"):
-            return int(line.split()[1]) * 1024
-    raise KeyError(field)
 
 
 def _wait(device: torch.device) -> None:

@@ -23,11 +23,6 @@ from dcgan.conv_transpose.cutting import ALL, cropped, dilated, kernel_blocks, l
 
 # Numbers in each factor that `gemm` multiplies and in what it adds up at once: 4 MB in float32.
 NUMBERS_AT_ONCE = 2**20
-# Input pixels in a row from which on `gemm` puts neighbours side by side.
-WIDE = 12
-# With fewer output channels than these `gemm` puts its sums into the rows of an image before it crops that: pixels
-# so short are slow to write one by one.
-SHORT = 8
 
 
 def scatter(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
@@ -88,9 +83,6 @@ def gemm(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     all of the time goes into multiplying, by no inserted zero unless the kernel is dilated, and nothing
     larger than the output is written. A few images at a time, so that the sums stay in the cache until they
     go to the output.
-
-    On wide maps, the pixels side by side that meet in a place are first put into one row: then it is half as
-    many products of twice the length.
     """
     if geometry.groups > 1:
         single, groups = geometry._replace(groups=1), geometry.groups
@@ -104,22 +96,17 @@ def gemm(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     blocks = kernel_blocks(kernel, sh, sw)
     blocks = blocks.reshape(*blocks.shape[:3], sh * sw * outputs)  # (down, across, C, sh * sw * O)
     height, width = h + blocks.shape[0] - 1, w + blocks.shape[1] - 1  # in places
-    if w >= WIDE and kernel.shape[3] % sw == 0:
-        blocks = blocks.reshape(blocks.shape[0], 1, -1, blocks.shape[3])
 
     x = x.permute(0, 2, 3, 1).contiguous()  # once: every product below reads pixels, channel by channel
     like = like_products(x, weight)
-    axes = list(zip((height, width), (sh, sw), geometry.padding, geometry.output_size, strict=True))
-    covered = all(0 <= before <= places * step - size for places, step, before, size in axes)
-    output = (like.new_empty if covered else like.new_zeros)(n, *geometry.output_size, outputs)
+    output = like.new_empty(n, *geometry.output_size, outputs)
     starts, m = _parts(n, height * width * max(blocks.shape[2:]))
-    pixels = x.new_zeros(h, width, m, blocks.shape[2] // c, c)
+    pixels = x.new_zeros(h, width, m, c)
     sums = like.new_empty(height * width * m, blocks.shape[3])
     count = (h * width - blocks.shape[1] + 1) * m  # without the zeros after the last pixel
     for start in starts:
-        for place in range(pixels.shape[3]):
-            pixels[:, place : place + w, :, place] = x.narrow(0, start, m).permute(1, 2, 0, 3)
-        rows = pixels.view(h * width * m, -1).narrow(0, 0, count)
+        pixels[:, :w] = x.narrow(0, start, m).permute(1, 2, 0, 3)
+        rows = pixels.view(h * width * m, c).narrow(0, 0, count)
         sums.narrow(0, count, sums.shape[0] - count).zero_()  # the first product covers the others
         for i, j in itertools.product(*map(range, blocks.shape[:2])):
             places = sums.narrow(0, (i * width + j) * m, count)
@@ -128,12 +115,8 @@ def gemm(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
                 block = blocks[i, j].narrow(1, *columns)
                 places.narrow(1, *columns).addmm_(rows, block, beta=min(i + j, 1))
         image = sums.view(height, width, m, sh, sw, outputs).permute(2, 0, 3, 1, 4, 5)
-        if outputs < SHORT:
-            image = image.reshape(m, height * sh, width * sw, outputs).permute(0, 3, 1, 2)
-            output[start : start + m] = cropped(image, geometry).permute(0, 2, 3, 1)
-            continue
-        for (row, a, down), (column, b, right) in itertools.product(*(_landings(*axis) for axis in axes)):
-            output[start : start + m, down, right] = image[:, row, a, column, b]
+        image = image.reshape(m, height * sh, width * sw, outputs).permute(0, 3, 1, 2)
+        output[start : start + m] = cropped(image, geometry).permute(0, 2, 3, 1)
     return output.permute(0, 3, 1, 2)
 
 
@@ -210,28 +193,6 @@ def _columns(taps: Pair, stride: Pair, outputs: int) -> list[Pair]:
     if wide == stride[1]:
         return [(0, tall * wide * outputs)]
     return [(row * stride[1] * outputs, wide * outputs) for row in range(tall)]
-
-
-def _landings(places: int, step: int, before: int, size: int) -> list[tuple[slice | int, slice | int, slice]]:
-    """Where the pixels of an axis of places go: which places, which pixel of each, and where in the output.
-
-    Args:
-        places: how many.
-        step: pixels in each.
-        before: how many pixels of the first are cropped; negative where the output begins earlier.
-        size: of the output.
-    """
-    if places == 1:  # all of its pixels at once
-        first, last = max(0, before), min(step, before + size)
-        return [(0, slice(first, last), slice(first - before, last - before))]
-    landings: list[tuple[slice | int, slice | int, slice]] = []
-    for pixel in range(step):
-        first = max(0, -(-(before - pixel) // step))
-        start = first * step + pixel - before
-        count = min(places - first, len(range(start, size, step)))
-        if count > 0:
-            landings.append((slice(first, first + count), pixel, slice(start, start + count * step, step)))
-    return landings
 
 
 def _flipped(weight: Tensor, groups: int) -> Tensor:

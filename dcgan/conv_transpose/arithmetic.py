@@ -49,12 +49,16 @@ def inserted_zeros(stride: int) -> int:
     return stride - 1
 
 
+def full_output_size(size: int, kernel_size: int, stride: int = 1, dilation: int = 1) -> int:
+    """Size before any cropping, ``(W2 - 1) S + F``: what every framework's transposed convolution is a window of."""
+    return (size - 1) * stride + kernel_span(kernel_size, dilation)
+
+
 def conv_transpose_output_size(
     size: int, kernel_size: int, stride: int = 1, padding: int = 0, output_padding: int = 0, dilation: int = 1
 ) -> int:
     """Output size of a transposed convolution: ``W1 = (W2 - 1) S - 2P + F + output_padding``."""
-    span = kernel_span(kernel_size, dilation)
-    return (size - 1) * stride - 2 * padding + span + output_padding
+    return full_output_size(size, kernel_size, stride, dilation) - 2 * padding + output_padding
 
 
 def output_padding_for(
@@ -119,9 +123,7 @@ def same_crop(
             f"output_size can be {(size - 1) * stride + 1} to {size * stride}"
         )
     before, _ = same_padding(output_size, kernel_size, stride, dilation)
-    return before, conv_transpose_output_size(
-        size, kernel_size, stride, 0, 0, dilation
-    ) - output_size - before
+    return before, full_output_size(size, kernel_size, stride, dilation) - output_size - before
 
 
 class Geometry(NamedTuple):
@@ -142,11 +144,7 @@ class Geometry(NamedTuple):
 
     @property
     def full_size(self) -> Pair:
-        """Size of the output before any cropping: ``(size - 1) * stride + dilation * (F - 1) + 1``."""
-        height, width = (
-            (size - 1) * stride + kernel_span(kernel, dilation)
-            for size, stride, kernel, dilation in zip(
-                self.input_size, self.stride, self.kernel_size, self.dilation, strict=True
-            )
-        )
+        """Size of the output before any cropping."""
+        axes = zip(self.input_size, self.kernel_size, self.stride, self.dilation, strict=True)
+        height, width = (full_output_size(*axis) for axis in axes)
         return height, width

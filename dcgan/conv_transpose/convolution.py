@@ -120,13 +120,12 @@ def _patches(
     """
     (top, left), (height, width) = padding, map(kernel_span, kernel_size, dilation)
     n, channels = x.shape[:2]
-    x = (F.pad(x, (left, left, top, top)) if any(padding) else x).reshape(
-        n, groups, channels // groups, -1, x.shape[3] + 2 * left
-    )
+    x = F.pad(x, (left, left, top, top)) if any(padding) else x
+    x = x.reshape(n, groups, channels // groups, *x.shape[2:])
     x = x.unfold(3, height, stride[0]).unfold(4, width, stride[1])  # (N, G, i, H, W, K, L), with holes
     if max(dilation) > 1:
         x = x[..., :: dilation[0], :: dilation[1]]
     order = (1, 0, 3, 4, 5, 6, 2) if channels_last else (1, 0, 3, 4, 2, 5, 6)
     for some in x.split(max(1, PATCHES_AT_ONCE // max(1, x[:1].numel()))):
         rows = some.permute(order)
-        yield rows.reshape(groups, rows.shape[1:4].numel(), -1)
+        yield rows.reshape(groups, rows.shape[1:4].numel(), rows.shape[4:].numel())

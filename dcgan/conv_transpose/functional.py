@@ -1,6 +1,7 @@
 """`conv_transpose2d`: the arguments checked, the algorithm chosen, the bias added."""
 
 from collections.abc import Iterable, Sequence
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -51,6 +52,7 @@ def conv_transpose2d(
 
     Raises:
         RuntimeError: for shapes and values that PyTorch's function refuses, naming the argument.
+        TypeError: for sizes that are not integers.
         ValueError: for an unknown algorithm or padding.
     """
     compute = algorithm_named(algorithm)
@@ -161,7 +163,7 @@ def _pair(name: str, value: Any) -> Pair:
     values = tuple(value) if isinstance(value, Iterable) else (value,)
     if len(values) == 1:
         values *= 2
-    if not all(isinstance(v, int) for v in values):
+    if not all(isinstance(v, Integral) for v in values):
         raise TypeError(f"conv_transpose2d(): {name} must be ints, got {value!r}")
     if len(values) != 2:
         raise RuntimeError(f"expected {name} to be one integer or a list of 2, got {name}={value!r}")

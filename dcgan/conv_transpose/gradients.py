@@ -54,13 +54,6 @@ class Algorithm:
     output: Operator
     input: Operator = by_convolution
     weight: Operator = by_correlation
-    both: Callable[[Tensor, Tensor, Tensor, Geometry], tuple[Tensor, Tensor]] | None = None
-
-    def gradients(self, x: Tensor, weight: Tensor, y: Tensor, geometry: Geometry) -> tuple[Tensor, Tensor]:
-        """By the input and by the weight, at once where that saves something."""
-        if self.both is not None:
-            return self.both(x, weight, y, geometry)
-        return self.input(weight, y, geometry), self.weight(x, y, geometry)
 
 
 def derivative(
@@ -75,24 +68,10 @@ def derivative(
         return _in_format(operator(first, second, geometry), first, second)
 
 
-def both_derivatives(
-    x: Tensor, weight: Tensor, y: Tensor, geometry: Geometry, algorithm: Algorithm
-) -> tuple[Tensor, Tensor]:
-    """`derivative` by the input and by the weight."""
-    with without_autocast(y.device.type):
-        of_input, of_weight = algorithm.gradients(x, weight, y, geometry)
-    return _in_format(of_input, weight, y), _in_format(of_weight, x, y)
-
-
 class Derivative(Function):
     """`derivative`, itself differentiable: by reverse mode, forward mode and vmap, again and again."""
 
-    @staticmethod
-    def forward(
-        wanted: str, first: Tensor, second: Tensor, geometry: Geometry, algorithm: Algorithm
-    ) -> Tensor:
-        """See `derivative`."""
-        return derivative(wanted, first, second, geometry, algorithm)
+    forward = staticmethod(derivative)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -108,10 +87,7 @@ class Derivative(Function):
         values = {role: value.conj() for role, value in zip(given, ctx.saved_tensors, strict=True)}
         values[ctx.wanted] = grad
         # Nobody differentiates this pass any further? Then without the machinery for it.
-        further = torch.is_grad_enabled()
-        if ctx.wanted == "output" and all(ctx.needs_input_grad[1:3]) and not further:
-            return None, *both_derivatives(*(values[role] for role in ROLES), *ctx.how), None, None
-        apply = Derivative.apply if further else derivative
+        apply = Derivative.apply if torch.is_grad_enabled() else derivative
         first, second = (
             apply(role, *(values[other] for other in ROLES if other != role), *ctx.how) if needed else None
             for role, needed in zip(given, ctx.needs_input_grad[1:3], strict=True)
@@ -155,7 +131,7 @@ class Derivative(Function):
 
 
 # Computed once: PyTorch would do it anew in every call, for a tenth of what the call of a small layer costs.
-Derivative.forward.__signature__ = inspect.signature(Derivative.forward)  # type: ignore[attr-defined]
+derivative.__signature__ = inspect.signature(derivative)  # type: ignore[attr-defined]
 
 
 def is_autocast_on(device: str) -> bool:

@@ -12,7 +12,7 @@ Sources: each framework's documentation and, where that is silent, its results.
 
 from torch import Tensor
 
-from dcgan.conv_transpose.arithmetic import Pair, conv_transpose_output_size, kernel_span, same_crop
+from dcgan.conv_transpose.arithmetic import Pair, full_output_size, kernel_span, same_crop
 
 
 def tensorflow_crop(
@@ -35,7 +35,7 @@ def tensorflow_crop(
     """
     if _named(padding) == "same":
         return same_crop(size, kernel_size, stride, dilation, output_size)
-    full = conv_transpose_output_size(size, kernel_size, stride, 0, 0, dilation)
+    full = full_output_size(size, kernel_size, stride, dilation)
     output_size = full if output_size is None else output_size
     if not full <= output_size < full + stride:
         raise ValueError(
@@ -71,7 +71,7 @@ def keras_crop(
         return 0, span - max(span, stride) if output_padding is None else -output_padding
     if output_padding is None:
         return same_crop(size, kernel_size, stride, dilation)
-    full = conv_transpose_output_size(size, kernel_size, stride, 0, 0, dilation)
+    full = full_output_size(size, kernel_size, stride, dilation)
     wanted = (size - 1) * stride + span % 2 + output_padding
     before = max(full - wanted, 0) // 2
     return before, full - wanted - before
@@ -133,7 +133,7 @@ def onnx_crop(
     """
     if auto_pad not in ("NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID"):
         raise ValueError(f"auto_pad={auto_pad!r} is unknown; choose NOTSET, SAME_UPPER, SAME_LOWER or VALID")
-    full = conv_transpose_output_size(size, kernel_size, stride, 0, 0, dilation)
+    full = full_output_size(size, kernel_size, stride, dilation)
     if output_size is None and auto_pad.startswith("SAME"):
         output_size = size * stride
     if output_size is None:

@@ -1,6 +1,6 @@
 """`ConvTranspose2d`: the layer, and its lazy variant."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -41,7 +41,7 @@ class ConvTranspose2d(torch.nn.ConvTranspose2d):
         **kwargs: Any,
     ) -> None:
         named = isinstance(padding, str)
-        uneven = not isinstance(padding, str | int) and any(isinstance(side, Sequence) for side in padding)
+        uneven = isinstance(padding, Iterable) and any(isinstance(side, list | tuple) for side in padding)
         # What PyTorch's constructor would take apart is kept from it.
         usual: Any = 0 if named or uneven else padding
         super().__init__(in_channels, out_channels, kernel_size, stride, usual, *args, **kwargs)  # type: ignore[arg-type]

@@ -10,7 +10,6 @@ or three (Karatsuba 1962)::
 That is Toom's and Cook's method: evaluate both at some points, multiply there, interpolate.
 """
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -40,26 +39,17 @@ TOOM_COOK = Scheme(
 )
 
 
-def scheme(size: int, count: int, *, halves: bool = True) -> Scheme:
+def scheme(size: int, count: int) -> Scheme:
     """The scheme for an axis with ``size`` pixels and a kernel of ``count`` blocks.
 
-    Where there is nothing to save, or no scheme, a tile is one pixel, times each block. Without ``halves``,
-    which integers do not have, only Karatsuba's remains.
+    Where there is nothing to save, or no scheme, a tile is one pixel, times each block.
     """
     if size > 1 and count == 2:
         return KARATSUBA
-    if size > 1 and count == 3 and halves:
+    if size > 1 and count == 3:
         return TOOM_COOK
     identity = [[int(row == column) for column in range(count)] for row in range(count)]
     return Scheme([[1]] * count, identity, identity)
-
-
-class Cost(NamedTuple):
-    """What some images take."""
-
-    tiles: int
-    products: int
-    transformed: int  # numbers, those of the output counted twice: their matrix has the more sums
 
 
 class Tiling(NamedTuple):
@@ -71,11 +61,6 @@ class Tiling(NamedTuple):
     geometry: Geometry
     channels: int
     outputs: int
-
-    @property
-    def points(self) -> Pair:
-        """Points of each axis."""
-        return len(self.vertical.pixels), len(self.horizontal.pixels)
 
     @property
     def tile(self) -> Pair:
@@ -94,20 +79,12 @@ class Tiling(NamedTuple):
         height, width = ((tiles * pixels + count - 1) * step for tiles, pixels, count, step in axes)
         return height, width
 
-    def cost(self, n: int) -> Cost:
-        """Of ``n`` images, forward or for one gradient."""
-        tiles, place = n * math.prod(self.tiles), self.outputs * math.prod(self.geometry.stride)
-        points = tiles * math.prod(self.points)
-        return Cost(tiles, points * self.channels * place, points * (self.channels + 2 * place))
 
-
-def tiling(geometry: Geometry, channels: int, outputs: int, *, halves: bool = True) -> Tiling:
+def tiling(geometry: Geometry, channels: int, outputs: int) -> Tiling:
     """The tiling of a transposed convolution without groups."""
     spans = map(kernel_span, geometry.kernel_size, geometry.dilation)
     counts = (-(-span // step) for span, step in zip(spans, geometry.stride, strict=True))
-    vertical, horizontal = (
-        scheme(size, count, halves=halves) for size, count in zip(geometry.input_size, counts, strict=True)
-    )
+    vertical, horizontal = map(scheme, geometry.input_size, counts)
     h, w = geometry.input_size
     tiles = (-(-h // len(vertical.pixels[0])), -(-w // len(horizontal.pixels[0])))
     return Tiling(vertical, horizontal, tiles, geometry, channels, outputs)

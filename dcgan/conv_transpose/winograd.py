@@ -34,7 +34,7 @@ from dcgan.conv_transpose.tiles import Matrix, Tiling, tiling
 
 def winograd(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     """The transposed convolution ``(N, O, Y, X)`` of ``(N, C, H, W)`` by ``(C, O, K, L)``, without groups."""
-    t, like = tiling(geometry, x.shape[1], weight.shape[1], halves=_halves(x)), like_products(x, weight)
+    t, like = tiling(geometry, *weight.shape[:2]), like_products(x, weight)
     x, blocks = x.permute(0, 2, 3, 1).contiguous(), _blocks(weight, t)
     (sh, sw), (height, width) = geometry.stride, t.image_size
     image = like.new_zeros(x.shape[0], height // sh, sh, width // sw, sw, t.outputs)
@@ -50,58 +50,33 @@ def winograd(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
 
 def gradient_of_input(weight: Tensor, y: Tensor, geometry: Geometry) -> Tensor:
     """``(N, C, H, W)`` from the weight ``(C, O, K, L)`` and the gradient by the output ``(N, O, Y, X)``."""
-    gradient, _ = _gradients(None, weight, y, tiling(geometry, *weight.shape[:2], halves=_halves(y)))
-    assert gradient is not None
-    return gradient
+    t, like = tiling(geometry, *weight.shape[:2]), like_products(y, weight)
+    image, blocks = _padded(y.permute(0, 2, 3, 1), t), _blocks(weight, t)
+    (s, u), (th, tw) = t.tiles, t.tile
+    inputs = like.new_zeros(y.shape[0], s, th, u, tw, t.channels)
+    parts = _parts(t, image, inputs)
+    products, points, factors = _rooms(like, t, parts)
+    for p in range(len(t.vertical.pixels)):
+        factors = _weight_points(blocks, t, p, factors)
+        for some, into in parts:
+            rows = _output_points(some, t, p, points)
+            _add_inputs(_product(rows, factors.transpose(1, 2), products), t, p, into)
+    return _untiled(inputs, t)
 
 
 def gradient_of_weight(x: Tensor, y: Tensor, geometry: Geometry) -> Tensor:
     """``(C, O, K, L)`` from the input ``(N, C, H, W)`` and the gradient by the output ``(N, O, Y, X)``."""
-    _, gradient = _gradients(x, None, y, tiling(geometry, x.shape[1], y.shape[1], halves=_halves(x)))
-    assert gradient is not None
-    return gradient
-
-
-def both_gradients(x: Tensor, weight: Tensor, y: Tensor, geometry: Geometry) -> tuple[Tensor, Tensor]:
-    """The last two, for which the gradient by the output is evaluated only once."""
-    of_input, of_weight = _gradients(x, weight, y, tiling(geometry, *weight.shape[:2], halves=_halves(x)))
-    assert of_input is not None
-    assert of_weight is not None
-    return of_input, of_weight
-
-
-def _gradients(
-    x: Tensor | None, weight: Tensor | None, y: Tensor, t: Tiling
-) -> tuple[Tensor | None, Tensor | None]:
-    """That by the input if there is a weight, and that by the weight if there is an input."""
-    (s, u), (th, tw), (sh, sw), (down, across) = t.tiles, t.tile, t.geometry.stride, t.blocks
-    other = weight if x is None else x
-    assert other is not None
-    like = like_products(y, other)
-    image = _padded(y.permute(0, 2, 3, 1), t)
-    x = None if x is None else x.permute(0, 2, 3, 1).contiguous()
-    inputs = like.new_zeros(y.shape[0], s, th, u, tw, t.channels)
+    t, like = tiling(geometry, x.shape[1], y.shape[1]), like_products(y, x)
+    (sh, sw), (down, across) = geometry.stride, t.blocks
     kernel = like.new_zeros(t.channels, down, sh, across, sw, t.outputs)
-    blocks = None if weight is None else _blocks(weight, t)
-    parts = _parts(t, image if x is None else x, image, inputs)
-    rows, points, factors = _rooms(like, t, parts)
-    sums = factors if len(parts) == 1 else torch.empty_like(factors)  # needed only after the factors are
+    parts = _parts(t, x.permute(0, 2, 3, 1).contiguous(), _padded(y.permute(0, 2, 3, 1), t))
+    rows, points, sums = _rooms(like, t, parts)
     for p in range(len(t.vertical.pixels)):
-        if blocks is not None:
-            factors = _weight_points(blocks, t, p, factors)
-        for number, (some, others, into) in enumerate(parts):
-            at_output = _output_points(others, t, p, points)
-            if blocks is not None:
-                _add_inputs(_product(at_output, factors.transpose(1, 2), rows), t, p, into)
-            if x is not None:
-                sums.baddbmm_(_input_points(some, t, p, rows).transpose(1, 2), at_output, beta=min(number, 1))
-        if x is not None:
-            _add_weight(sums, t, p, kernel)
-    return (None if weight is None else _untiled(inputs, t)), (None if x is None else _untaken(kernel, t))
-
-
-def _halves(x: Tensor) -> bool:
-    return x.is_floating_point() or x.is_complex()
+        for number, (some, others) in enumerate(parts):
+            pixels = _input_points(some, t, p, rows).transpose(1, 2)
+            sums.baddbmm_(pixels, _output_points(others, t, p, points), beta=min(number, 1))
+        _add_weight(sums, t, p, kernel)
+    return _untaken(kernel, t)
 
 
 def _parts(t: Tiling, *tensors: Tensor) -> list[tuple[Tensor, ...]]:

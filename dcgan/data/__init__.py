@@ -32,10 +32,12 @@ SETS = {
 
 
 class Data(NamedTuple):
-    """What to train on, and what is kept from training."""
+    """What the networks see, and what is kept from them."""
 
-    train: ImageSet
-    shown: ImageSet  # ``data.limit`` of these: what the networks see
+    train: (
+        ImageSet  # all that are not held out; the fingerprint, the classifier and the evaluation are of these
+    )
+    shown: ImageSet  # ``data.limit`` of these, what is trained on
     held_out: ImageSet
     skipped: dict[str, str]  # file: reason; with ``data.on_bad_file=skip``
     store: Path  # the directory of the prepared pictures
@@ -57,10 +59,11 @@ def load(config: DataConfig) -> Data:
     if not len(rows):
         raise UserError(_complaint(root, skipped))
     held_out = _share(source, config.held_out) if source.held_out is None else source.held_out
-    for label, kind in enumerate(source.classes):
+    for label, kind in enumerate(source.classes or [None]):
         if not (source.labels[rows[~held_out[rows]]] == label).any():
             raise UserError(
-                f"no picture of the class {kind!r} in {root} is left to train on; add some or remove it"
+                f"no picture{f' of the class {kind!r}' if kind else ''} in {root} is left to train on; "
+                "add some, or hold fewer out"
             )
     train, evaluation = (
         ImageSet(store.images, chosen, source.labels[chosen], source.classes, store.digest)

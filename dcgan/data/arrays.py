@@ -65,7 +65,7 @@ def cifar10(config: DataConfig, root: Path) -> Source:
 
     def find() -> Path | None:
         place = root.parent if root.name == CIFAR10.base_folder else root
-        return place if (place / CIFAR10.base_folder).is_dir() else None
+        return place if (place / CIFAR10.base_folder / "batches.meta").is_file() else None
 
     place = found_or_downloaded(config, root, find, lambda aside: CIFAR10(aside, download=True))
     try:

@@ -20,7 +20,7 @@ from dcgan.errors import UserError
 from dcgan.images import moved, to_float
 from dcgan.randomness import generator
 
-MOVED = 2**26  # bytes of pictures that go to a device at once
+UPLOADED = 2**26  # bytes of pictures that go to a device at once
 
 
 @dataclass
@@ -35,6 +35,9 @@ class ImageSet:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def __getitem__(self, chosen: slice) -> Tensor:
+        return self.images(chosen)
 
     def images(self, chosen: npt.NDArray[np.int64] | slice = slice(None)) -> Tensor:
         """The pictures of some positions from 0 to N - 1, or all, uint8 ``(len(chosen), C, H, W)``."""
@@ -130,16 +133,16 @@ class Batches:
         size = count * data.store[0].nbytes
         if on_device is None:
             on_device = device.type == "cuda" and size < torch.cuda.mem_get_info(device)[0] / 2
-        self.resident = self._move(MOVED * count // size) if on_device else None
+        self.resident = self._upload(UPLOADED * count // size) if on_device else None
 
-    def _move(self, at_once: int) -> Tensor:
+    def _upload(self, at_once: int) -> Tensor:
         """All pictures on the device, ``(N, C, H, W)``."""
-        moved = torch.empty(
+        resident = torch.empty(
             (len(self.data), *self.data.store.shape[1:]), dtype=torch.uint8, device=self.device
         )
         for chosen in torch.arange(len(self.data)).split(max(at_once, 1)):
-            moved[chosen[0] : chosen[-1] + 1] = self.data.images(chosen.numpy()).to(self.device)
-        return moved
+            resident[chosen[0] : chosen[-1] + 1] = self.data.images(chosen.numpy()).to(self.device)
+        return resident
 
     def _shuffled(self, epoch: int) -> Tensor:
         return torch.randperm(len(self.data), generator=generator(self.seed, "order", epoch))

@@ -8,6 +8,7 @@ import hashlib
 import logging
 import os
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +66,7 @@ class Archive:
         try:
             members = {info.filename: info for info in self._zip().infolist()}
         except (zipfile.BadZipFile, OSError) as error:
-            raise UserError(f"data.root={path} is {_kind_of_file(path)}; download it again") from error
+            raise UserError(f"data.root={path} is {_kind_of_file(path)}") from error
         self.names = _pictures_among(sorted(members), path)
         self.members = [members[name] for name in self.names]
         self.key = digest(f"{info.filename}\n{info.file_size} {info.CRC}\n" for info in self.members)
@@ -83,7 +84,7 @@ class Archive:
             raise BadPictureError(f"is {info.file_size / 1e6:.0f} MB large")
         try:
             content = self._zip().read(info)
-        except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, EOFError) as error:
+        except (zipfile.BadZipFile, zlib.error, OSError, RuntimeError, EOFError) as error:
             raise BadPictureError(f"cannot be read from the archive ({error})") from error
         return decode(content)
 
@@ -154,8 +155,10 @@ def _kind_of_file(path: Path) -> str:
     except OSError as error:
         return f"not readable ({error.strerror})"
     if head.startswith(b"PK\x03\x04"):
-        return "a zip archive that was cut short"
-    return f"{kind_of(head)}, not a zip archive"
+        return "a zip archive that was cut short; download it again"
+    kind = kind_of(head)
+    kind = "a picture" if kind == "damaged" else kind
+    return f"{kind}, not a zip archive; set it to one, or to a directory"
 
 
 def _about(stat: os.stat_result) -> str:

@@ -1,8 +1,7 @@
 """The sets whose pictures are files of their own: any folder or zip archive, and CelebA."""
 
-import csv
-import io
 import logging
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -24,13 +23,19 @@ CELEBA_PLACES = [
 CELEBA_IMAGES = ("img_align_celeba/img_align_celeba", "img_align_celeba", "img_align_celeba.zip")
 
 
-def folder(_: DataConfig, root: Path) -> Source:
+def folder(config: DataConfig, root: Path) -> Source:
     """Any pictures. Where all lie in subdirectories, those name the classes.
 
     Directories in which everything lies do not count; ``train`` and ``test`` or ``val`` above the rest are
     parts of the set.
     """
+    if root.is_dir() and Path(config.store).resolve().is_relative_to(root.resolve()):
+        raise UserError(
+            f"data.root={root} holds data.store={config.store}, whose pictures would be taken for its own; move yours "
+            "to a directory of their own, or set another data.store="
+        )
     files = open_files(root)
+    name = root.resolve().stem
     parts = _without_common([name.split("/")[:-1] for name in files.names])
     tops = {below[0] if below else "" for below in parts}
     held_out = None
@@ -39,10 +44,10 @@ def folder(_: DataConfig, root: Path) -> Source:
         parts = _without_common([below[1:] for below in parts])
         tops = {below[0] if below else "" for below in parts}
     if len(tops) < 2 or "" in tops:
-        return Source(root.stem, files, np.zeros(len(parts), np.int64), [], held_out)
+        return Source(name, files, np.zeros(len(parts), np.int64), [], held_out)
     classes = sorted(tops)
     numbers = {name: number for number, name in enumerate(classes)}
-    return Source(root.stem, files, np.array([numbers[below[0]] for below in parts]), classes, held_out)
+    return Source(name, files, np.array([numbers[below[0]] for below in parts]), classes, held_out)
 
 
 def celeba(config: DataConfig, root: Path) -> Source:
@@ -111,34 +116,31 @@ def _find_celeba(root: Path) -> Files | None:
 
 def _table(files: Files, root: Path, name: str) -> dict[str, dict[str, str]] | None:
     """One of CelebA's lists, by picture: as its authors write it (``.txt``) or as Kaggle does (``.csv``)."""
-    for suffix in (".csv", ".txt"):
-        places = [root / place / (name + suffix) for place in CELEBA_PLACES] if root.is_dir() else []
-        path = next((path for path in places if path.is_file()), None)
+    for suffix, separator in ((".csv", ","), (".txt", None)):
+        places = (root / place / (name + suffix) for place in CELEBA_PLACES)
+        path = next(filter(Path.is_file, places), None)
         text = path.read_text() if path else None
         if text is None and isinstance(files, Archive):
             text = files.text(name + suffix)
         if text is None:
             continue
-        lines = (
-            list(csv.reader(io.StringIO(text)))
-            if suffix == ".csv"
-            else [line.split() for line in text.splitlines()]
-        )
-        if suffix == ".csv":
-            header = lines.pop(0)[1:]
-        elif len(lines[0]) == 1:  # how many pictures follow; then the names of the columns
-            header = lines[1]
-            lines = lines[2:]
-        else:
-            header = ["partition"]
-        return {line[0]: dict(zip(header, line[1:], strict=True)) for line in lines if line}
+        lines = [line.split(separator) for line in text.splitlines() if line.strip()]
+        try:
+            if suffix == ".csv":
+                header, lines = lines[0][1:], lines[1:]
+            elif len(lines[0]) == 1:  # how many pictures follow; then the names of the columns
+                header, lines = lines[1], lines[2:]
+            else:
+                header = ["partition"]
+            return {line[0]: dict(zip(header, line[1:], strict=True)) for line in lines}
+        except (IndexError, ValueError) as error:
+            raise UserError(
+                f"{name}{suffix} of data.root={root} is cut short or no list; download it again"
+            ) from error
     return None
 
 
 def _without_common(parts: list[list[str]]) -> list[list[str]]:
     """Paths without the directories that all of them begin with."""
-    first = parts[0]
-    common = 0
-    while all(len(path) > common and path[common] == first[common] for path in parts) and common < len(first):
-        common += 1
+    common = len(list(takewhile(lambda names: len(set(names)) == 1, zip(*parts, strict=False))))
     return [path[common:] for path in parts]

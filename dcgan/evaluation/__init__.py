@@ -5,12 +5,11 @@ and ``outsiders`` need no features. They meet in ``evaluator``, for a run, and `
 """
 
 from dcgan.evaluation.evaluator import Evaluator
-from dcgan.evaluation.measures import BETTER, Better, Measure, scalars, summary, table
+from dcgan.evaluation.measures import GOALS, Measure, scalars, summary, table
 from dcgan.evaluation.reports import Report, remarks, report
 
 __all__ = [
-    "BETTER",
-    "Better",
+    "GOALS",
     "Evaluator",
     "Measure",
     "Report",

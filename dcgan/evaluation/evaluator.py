@@ -1,7 +1,6 @@
 """All measures of generated images that take seconds, beside the same of real ones."""
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -49,7 +48,9 @@ class Evaluator:
                 "find more pictures, or set evaluate_every=0"
             )
         chosen = torch.randperm(total, generator=generator(seed, "evaluation"))[: 2 * self.count].numpy()
-        self.found, (self._rows, labels) = found, _of_both(found, chosen)
+        both = found.train, found.held_out
+        self.found, self._rows = found, np.concatenate([part.rows for part in both])[chosen]
+        labels = torch.from_numpy(np.concatenate([part.labels for part in both])[chosen])
         self.labels: Tensor | None = labels[self.count :] if conditional else None
         self.classifier = classifier_of(found, device) if len(found.train.classes) > 1 else None
         self.accuracy = accuracy(self.classifier, found.held_out) if self.classifier is not None else None
@@ -109,14 +110,6 @@ class Evaluator:
     def _counts(self, recognised: Tensor) -> Tensor:
         assert self.classifier is not None
         return torch.bincount(recognised, minlength=self.classifier.head.out_features)
-
-
-def _of_both(found: Data, chosen: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], Tensor]:
-    """Rows and labels of positions that count through the training pictures and then the held-out ones."""
-    parts = (found.train, found.held_out)
-    rows = np.concatenate([part.rows for part in parts])[chosen]
-    labels = np.concatenate([part.labels for part in parts])[chosen]
-    return rows, torch.from_numpy(labels)
 
 
 def _diversity(images: Tensor, labels: Tensor | None) -> float:

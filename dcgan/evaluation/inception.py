@@ -29,9 +29,13 @@ def missing() -> str | None:
 @torch.no_grad()
 def features(images: Tensor, device: torch.device) -> Tensor:
     """``(N, 2048)`` of uint8 RGB images ``(N, 3, H, W)``, resized as TensorFlow 1 did it, as for all FIDs."""
-    from torchmetrics.image.fid import NoTrainInceptionV3  # noqa: PLC0415 - takes a second
+    from torch_fidelity.feature_extractor_inceptionv3 import (  # noqa: PLC0415
+        FeatureExtractorInceptionV3,
+    )
     from tqdm import tqdm  # noqa: PLC0415
 
-    network = NoTrainInceptionV3("inception-v3-compat", ["2048"], str(weights_path())).to(device).eval()
+    network = (
+        FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], str(weights_path())).to(device).eval()
+    )
     blocks = tqdm(images.split(AT_ONCE), desc="Inception", leave=False)
-    return torch.cat([network(block.to(device)).cpu() for block in blocks])
+    return torch.cat([network(block.to(device))[0].cpu() for block in blocks])

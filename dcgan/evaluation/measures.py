@@ -1,41 +1,33 @@
 """What is measured, which values of it are good, and how it is written down."""
 
 from dataclasses import dataclass
-from enum import Enum
 
 HEADLINES = ("frechet_classifier_distance", "sliced_wasserstein_distance")  # the first that there is
+LOWER, HIGHER, ONE = "lower is better", "higher is better", "1 is best"  # one: a ratio to real images
 
 
-class Better(Enum):
-    """Which values of a measure are good."""
-
-    lower = "lower"
-    higher = "higher"
-    one = "1"  # a ratio to real images
-
-
-BETTER = {
-    "frechet_classifier_distance": Better.lower,
-    "kernel_classifier_distance": Better.lower,
-    "density": Better.one,
-    "coverage": Better.higher,
-    "class_agreement": Better.higher,  # share of images recognised as what was asked for
-    "class_histogram_distance": Better.lower,  # half the sum of differences of the recognised classes' shares
-    "sliced_wasserstein_distance": Better.lower,
-    "diversity": Better.one,
-    "checkerboard": Better.one,
-    "novelty": Better.one,  # distance to the nearest training image, over that of held-out ones; less is copied
-    "svm_agreement": Better.higher,  # the same by a support vector machine; the floor is that of held-out images
-    "nearest_neighbour_error": Better.lower,  # share of held-out images whose nearest generated one is of another class
-    "nearest_neighbour_error_of_many": Better.lower,  # of several times as many generated images as real ones
-    "frechet_inception_distance": Better.lower,
-    "kernel_inception_distance": Better.lower,
+GOALS = {  # which values are good
+    "frechet_classifier_distance": LOWER,
+    "kernel_classifier_distance": LOWER,
+    "density": ONE,
+    "coverage": HIGHER,
+    "class_agreement": HIGHER,  # share of images recognised as what was asked for
+    "class_histogram_distance": LOWER,  # half the sum of differences of the recognised classes' shares
+    "sliced_wasserstein_distance": LOWER,
+    "diversity": ONE,
+    "checkerboard": ONE,
+    "novelty": ONE,  # distance to the nearest training image, over that of held-out ones; less is copied
+    "svm_agreement": HIGHER,  # the same by a support vector machine; the floor is that of held-out images
+    "nearest_neighbour_error": LOWER,  # share of held-out images whose nearest generated one is of another class
+    "nearest_neighbour_error_of_many": LOWER,  # of several times as many generated images as real ones
+    "frechet_inception_distance": LOWER,
+    "kernel_inception_distance": LOWER,
 }
 
 
 @dataclass(frozen=True)
 class Measure:
-    """A number, and the same number of as many real images in place of the generated ones."""
+    """A number, and what real images give in place of the generated ones."""
 
     value: float
     floor: float
@@ -61,6 +53,7 @@ def table(measures: dict[str, Measure]) -> str:
     """The measures as aligned text."""
     lines = [f"{'':<34}{'generated':>11}{'real':>11}"]
     for name, measure in measures.items():
-        goal = "1 is best" if BETTER[name] is Better.one else f"{BETTER[name].value} is better"
-        lines.append(f"{name.replace('_', ' '):<34}{measure.value:>11.4g}{measure.floor:>11.4g}   {goal}")
+        lines.append(
+            f"{name.replace('_', ' '):<34}{measure.value:>11.4g}{measure.floor:>11.4g}   {GOALS[name]}"
+        )
     return "\n".join(lines)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from dcgan.data import ImageSet
 from dcgan.images import to_float
 
 if TYPE_CHECKING:
@@ -21,12 +22,12 @@ RANKS = 100  # beyond which the nearest of random draws is not sought
 NUMBERS = 2**24  # in the references at once: 64 MiB
 
 
-def nearest(queries: Tensor, reference: Tensor, count: int = 1) -> Tensor:
+def nearest(queries: Tensor, reference: Tensor | ImageSet, count: int = 1) -> Tensor:
     """For each query the indices of the closest references in raw pixels, ``(N, count)``, the closest first.
 
     Args:
         queries: uint8 ``(N, C, H, W)``.
-        reference: uint8 ``(M, C, H, W)``.
+        reference: uint8 ``(M, C, H, W)``, or a set of so many, which is read a part at a time.
         count: how many, at most ``M``.
     """
     found = []

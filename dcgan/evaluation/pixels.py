@@ -112,7 +112,9 @@ def _pyramid(now: Tensor) -> list[Tensor]:
     while min(now.shape[2:]) >= 2 * PATCH:
         smooth = F.conv2d(F.pad(now, (2, 2, 2, 2), mode="reflect"), blur, groups=now.shape[1])
         smaller = smooth[:, :, ::2, ::2]
-        levels.append(now - F.interpolate(smaller, now.shape[2:], mode="bilinear", align_corners=False))
+        spread = torch.zeros_like(now)
+        spread[:, :, ::2, ::2] = 4 * smaller
+        levels.append(now - F.conv2d(F.pad(spread, (2, 2, 2, 2), mode="reflect"), blur, groups=now.shape[1]))
         now = smaller
     return [*levels, now]
 

@@ -3,10 +3,8 @@
 import logging
 import statistics
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -32,19 +30,19 @@ Sample = Callable[[Tensor | None, int], Tensor]  # labels (N,) or None, N -> gen
 class Report:
     """All that is said of a generator."""
 
-    measures: dict[str, Measure]
-    notes: list[str]  # what could not be measured, and why
-    recognised: dict[str, int] | None  # how many images the classifier takes for each class
-    features: str | None  # hash of the classifier, which must be the same for distances to be compared
-    classifier_accuracy: float | None  # on held-out pictures
-    error_by_heart: float | None  # of the nearest neighbour among random draws of what was learnt from
+    measures: dict[str, Measure] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)  # what could not be measured, and why
+    recognised: dict[str, int] | None = None  # how many images the classifier takes for each class
+    features: str | None = None  # hash of the classifier, which must be the same for distances to be compared
+    classifier_accuracy: float | None = None  # on held-out pictures
+    error_by_heart: float | None = None  # of the nearest neighbour among random draws of what was learnt from
 
 
 def report(evaluator: Evaluator, sample: Sample, device: torch.device) -> Report:
     """All measures of a generator, the slow ones included."""
     found, classifier = evaluator.found, evaluator.classifier
     images = sample(evaluator.labels, evaluator.count)
-    measures, about = evaluator(images), Report({}, [], None, None, None, None)
+    measures, about = evaluator(images), Report()
     if classifier is None:
         about.notes.append("no measures of features: the pictures have no classes to train a classifier on")
     else:
@@ -82,18 +80,18 @@ def _inception_distances(evaluator: Evaluator, images: Tensor, device: torch.dev
 
 def _novelty(found: Data, images: Tensor) -> Measure:
     """Whether the images are copies of training images, or as far from them as held-out ones are."""
-    shown = found.shown.images(_drawn(found.shown))
-    queries = found.held_out.images(_drawn(found.held_out)[:MOST_ASKED])
+    (shown, _), (queries, _) = _some(found.shown), _some(found.held_out)
     generated, real = (
-        outsiders.distance_to_nearest(asked, shown) for asked in (images[:MOST_ASKED], queries)
+        outsiders.distance_to_nearest(asked[:MOST_ASKED], shown) for asked in (images, queries)
     )
     return Measure(generated / max(real, 1e-9), 1.0)
 
 
-def _drawn(images: ImageSet) -> npt.NDArray[np.int64]:
-    """Positions of images that stand for all, in a random order: sets are sorted."""
+def _some(images: ImageSet) -> tuple[Tensor, Tensor]:
+    """Images that stand for all and their labels, in a random order: sets are sorted."""
     order = torch.randperm(len(images), generator=generator(0, "outsiders"))
-    return order[: _most_references(images)].numpy()
+    chosen = order[: _most_references(images)].numpy()
+    return images.images(chosen), torch.from_numpy(images.labels[chosen])
 
 
 def _most_references(images: ImageSet) -> int:
@@ -104,44 +102,34 @@ def _outsiders(evaluator: Evaluator, images: Tensor, sample: Sample) -> dict[str
     """What a support vector machine and the nearest neighbour say, beside what they say with real images."""
     measures: dict[str, Measure] = {}
     assert evaluator.labels is not None
-    train, held_out = evaluator.found.train, evaluator.found.held_out
-    references, drawn = _drawn(train), _drawn(held_out)
-    queries, asked = held_out.images(drawn), torch.from_numpy(held_out.labels[drawn])
-
-    most = max(MOST_PIXELS // queries[0].numel(), LEAST)
-    taught = references[: min(MOST_TAUGHT, most)]
-    labels = torch.from_numpy(train.labels[taught])
+    (references, labels), held_out = _some(evaluator.found.train), _some(evaluator.found.held_out)
     log.info("asking outsiders: a support vector machine and the nearest neighbours")
-    if len(labels.unique()) > 1:  # else there is nothing to tell apart
-        machine = outsiders.support_vector_machine(train.images(taught), labels)
+    most = max(MOST_PIXELS // references[0].numel(), LEAST)
+    taught = min(MOST_TAUGHT, most)
+    if len(labels[:taught].unique()) > 1:  # else there is nothing to tell apart
+        machine = outsiders.support_vector_machine(references[:taught], labels[:taught])
         agreements = (
             outsiders.agreement(machine, shown[:most], wanted[:most])
-            for shown, wanted in ((images, evaluator.labels), (queries, asked))
+            for shown, wanted in ((images, evaluator.labels), held_out)
         )
         measures["svm_agreement"] = Measure(*agreements)
 
-    labels = torch.from_numpy(train.labels[references])
-    real = outsiders.error(train.images(references), labels, queries, asked)
-    times = max(1, min(TIMES, _most_references(train) // len(labels)))
+    real = outsiders.error(references, labels, *held_out)
+    times = max(1, min(TIMES, _most_references(evaluator.found.train) // len(labels)))
     many = labels.repeat(times)
     generated = sample(many, len(many))
-    draws = [outsiders.error(draw, labels, queries, asked) for draw in generated.split(len(labels))]
+    draws = [outsiders.error(draw, labels, *held_out) for draw in generated.split(len(labels))]
     measures["nearest_neighbour_error"] = Measure(statistics.mean(draws), real)
     if times > 1:
-        error = outsiders.error(generated, many, queries, asked)
+        error = outsiders.error(generated, many, *held_out)
         measures["nearest_neighbour_error_of_many"] = Measure(error, real)
     return measures
 
 
 def _error_by_heart(found: Data) -> float:
     """The nearest neighbour's error that a generator would reach which gave back its training pictures."""
-    references, drawn = _drawn(found.shown), _drawn(found.held_out)
-    labels = torch.from_numpy(found.shown.labels[references])
-    asked = torch.from_numpy(found.held_out.labels[drawn])
     draws = min(len(found.train), _most_references(found.train))
-    return outsiders.error_of_draws(
-        found.shown.images(references), labels, found.held_out.images(drawn), asked, draws
-    )
+    return outsiders.error_of_draws(*_some(found.shown), *_some(found.held_out), draws)
 
 
 def remarks(report: Report) -> str:

@@ -29,12 +29,9 @@ FRAME_MS, LAST_FRAME_MS = 500, 3000
 
 def draw_matrix(example: Example) -> "Figure":
     """The convolution's matrix C and its transpose, as heat maps: a sparse dense layer, and the way back."""
-    inputs, columns = example.input_size, []
-    for pixel in range(inputs**2):
-        one = torch.zeros(inputs**2)
-        one[pixel] = 1
-        columns.append(transposed(example, one.view(inputs, inputs)).flatten())
-    transpose = torch.stack(columns, dim=1)  # (output pixels, input pixels)
+    ones = torch.eye(example.input_size**2).view(-1, example.input_size, example.input_size)
+    transpose = transposed(example, ones).flatten(1).T  # (output pixels, input pixels)
+    largest = max(1, float(transpose.max()))  # a matrix of nothing but zeros has no weight to colour
     zeros = 1 - float((transpose != 0).float().mean())
     widths = [float(transpose.shape[0]), float(transpose.shape[1]) + 4]
     whole, axes = figure(12, 5, 2, widths=widths, dpi=DPI)
@@ -44,7 +41,11 @@ def draw_matrix(example: Example) -> "Figure":
     ):
         # Zeros stay white: that most of the matrix is zeros is what there is to see.
         shown = axis.imshow(
-            matrix.where(matrix != 0, torch.nan).numpy(), cmap="cividis_r", vmin=1, interpolation="nearest"
+            matrix.where(matrix != 0, torch.nan).numpy(),
+            cmap="cividis_r",
+            vmin=1,
+            vmax=largest,
+            interpolation="nearest",
         )
         axis.set(
             title=f"{title}\n{matrix.shape[0]} x {matrix.shape[1]}", xlabel="pixel in", ylabel="pixel out"

@@ -27,21 +27,14 @@ class Example:
     dilation: int = 1
 
     def __post_init__(self) -> None:
-        least = {
-            "input_size": 1,
-            "kernel_size": 1,
-            "stride": 1,
-            "padding": 0,
-            "output_padding": 0,
-            "dilation": 1,
-        }
-        for setting, bound in least.items():
+        for setting in ("input_size", "kernel_size", "stride", "padding", "output_padding", "dilation"):
+            bound = 0 if "padding" in setting else 1
             if getattr(self, setting) < bound:
                 raise UserError(f"{setting}={getattr(self, setting)} must be at least {bound}")
         if self.output_padding >= max(self.stride, self.dilation):
             raise UserError(
                 f"output_padding={self.output_padding} must be smaller than stride={self.stride} or "
-                f"dilation={self.dilation}: {self.stride} input sizes of the convolution share one output"
+                f"dilation={self.dilation}: beyond that, the output is as long as that of a larger input"
             )
         if self.output_size < 1:
             raise UserError(f"padding={self.padding} crops all of the output; set it to less")
@@ -60,21 +53,12 @@ class Example:
     @property
     def output_size(self) -> int:
         """``W1``."""
-        return arithmetic.conv_transpose_output_size(
-            *(
-                self.input_size,
-                self.kernel_size,
-                self.stride,
-                self.padding,
-                self.output_padding,
-                self.dilation,
-            )
-        )
+        return self.full_size - 2 * self.padding + self.output_padding
 
     @property
     def full_size(self) -> int:
         """Of the output before it is cropped."""
-        return (self.input_size - 1) * self.stride + self.span
+        return arithmetic.full_output_size(self.input_size, self.kernel_size, self.stride, self.dilation)
 
     @property
     def inserted_size(self) -> int:
@@ -100,7 +84,7 @@ class Example:
     @property
     def output(self) -> Tensor:
         """``(O, O)``."""
-        return transposed(self, self.input)
+        return transposed(self, self.input[None])[0]
 
 
 def text(example: Example) -> str:
@@ -109,9 +93,9 @@ def text(example: Example) -> str:
     zeros = arithmetic.inserted_zeros(e.stride)
     possible = arithmetic.conv_input_sizes(e.input_size, e.kernel_size, e.stride, e.padding, e.dilation)
     spans = f", spread over {e.span} pixels by dilation {e.dilation}" if e.dilation > 1 else ""
-    sizes = ", ".join(f"{size} (output_padding {extra})" for extra, size in enumerate(possible))
-    shared = f"The convolution maps {len(possible)} input sizes to {e.input_size}: {sizes}"
-    alone = shared if e.stride > 1 else "No other size gives that"
+    sizes = [f"{size} (output_padding {extra})" for extra, size in enumerate(possible) if size > 0]
+    shared = f"The convolution maps {len(sizes)} input sizes to {e.input_size}: {', '.join(sizes)}"
+    alone = shared if len(sizes) > 1 else "No other size gives that"
     back = arithmetic.conv_output_size(e.output_size, e.kernel_size, e.stride, e.padding, e.dilation)
     beyond = (
         f"Not {e.input_size}: output_padding {e.output_padding} is not smaller than the stride {e.stride}"
@@ -123,7 +107,7 @@ def text(example: Example) -> str:
             f"Output size    W1 = (W2 - 1) S - 2P + F + output_padding = ({e.input_size} - 1) {e.stride} - "
             f"2 * {e.padding} + {e.span} + {e.output_padding} = {e.output_size}",
             f"As a convolution    S - 1 = {zeros} zeros between the pixels: {e.input_size} -> {e.inserted_size}; "
-            f"P_T = F - P - 1 = {before} zeros before and {after} after: "
+            f"P_T = F - P - 1 = {_zeros(before)} before and {_zeros(after)} after: "
             f"{e.inserted_size + before + after}; stride 1, kernel flipped: "
             f"{e.inserted_size + before + after} - {e.span} + 1 = {e.output_size}",
             f"As a sum    each input pixel adds its copy of the kernel to {e.full_size} x {e.full_size} pixels, of which "
@@ -135,15 +119,22 @@ def text(example: Example) -> str:
     )
 
 
+def _zeros(count: int) -> str:
+    return f"{count} zeros" if count >= 0 else f"{count}, so that {-count} are cropped,"
+
+
 def _counted(size: int) -> Tensor:
     return torch.arange(1.0, size**2 + 1).view(size, size)
 
 
-def transposed(example: Example, image: Tensor) -> Tensor:
-    """What the example makes of an input ``(I, I)``: ``(O, O)``."""
-    output = conv_transpose2d(
-        *(image[None, None], example.kernel[None, None], None, example.stride, example.padding),
-        *(example.output_padding, 1, example.dilation),
+def transposed(example: Example, images: Tensor) -> Tensor:
+    """What the example makes of inputs ``(N, I, I)``: ``(N, O, O)``."""
+    return conv_transpose2d(
+        images[:, None],
+        example.kernel[None, None],
+        stride=example.stride,
+        padding=example.padding,
+        output_padding=example.output_padding,
+        dilation=example.dilation,
         algorithm="scatter",
-    )
-    return output[0, 0]
+    )[:, 0]

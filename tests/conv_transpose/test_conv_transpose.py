@@ -3,6 +3,7 @@
 import copy
 import itertools
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,7 +12,7 @@ from dcgan.conv_transpose import ALGORITHMS, ConvTranspose2d, conv_transpose2d
 from dcgan.conv_transpose.algorithms import convolution_matrix
 from dcgan.conv_transpose.arithmetic import Geometry, conv_output_size, output_padding_for, same_padding
 
-algorithms = pytest.mark.parametrize("algorithm", ["auto", *ALGORITHMS])
+algorithms = pytest.mark.parametrize("algorithm", list(ALGORITHMS))
 
 
 def image(rows):
@@ -130,6 +131,11 @@ def test_output_size_replaces_output_padding():
         assert layer(x, output_size=(99, 99, *size)).shape == (2, 1, *size)
     with pytest.raises(ValueError, match="requested an output size"):
         layer(x, output_size=(11, 11))
+
+
+def test_numpy_integers_are_integers():
+    layer = ConvTranspose2d(2, 3, np.int64(3), np.int64(2), np.int64(1), np.int64(1))
+    assert layer(torch.zeros(1, 2, 4, 4)).shape == (1, 3, 8, 8)
 
 
 def test_a_seed_gives_the_initial_values_of_the_built_in_layer():

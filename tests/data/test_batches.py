@@ -133,7 +133,7 @@ def images_as_numbers(batch):
 
 
 def test_pictures_kept_on_the_device_are_the_same(digits, monkeypatch):
-    monkeypatch.setattr("dcgan.data.batches.MOVED", 10**6)  # several pieces
+    monkeypatch.setattr("dcgan.data.batches.UPLOADED", 10**6)  # several pieces
     read = data.Batches(digits.train, 64, seed=0, device=CPU)
     resident = data.Batches(digits.train, 64, seed=0, device=CPU, on_device=True)
     assert read.resident is None

@@ -93,6 +93,40 @@ def small(root):
     Image.new("RGB", (40, 20)).save(pictures(root, size=(32, 32)) / "small.png")
 
 
+def list_that_is_a_quota_page(root):
+    celeba(root, 20)
+    (root / "list_eval_partition.txt").write_text(
+        "<!DOCTYPE html><html><body>Quota exceeded for this file</body>"
+    )
+
+
+def list_that_is_cut(root):
+    celeba(root, 20)
+    path = root / "list_attr_celeba.txt"
+    os.truncate(path, path.stat().st_size - 3)
+
+
+def list_that_is_empty(root):
+    celeba(root, 20)
+    (root / "list_eval_partition.txt").write_text("")
+
+
+def damaged_member(root):
+    pictures(root.parent / "whole", size=(64, 64))
+    Image.effect_noise((64, 64), 50).save(root.parent / "whole" / "noise.bmp")
+    with zipfile.ZipFile(root, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted((root.parent / "whole").iterdir()):
+            archive.write(path, path.name)
+        start = archive.getinfo("noise.bmp").header_offset
+    content = bytearray(root.read_bytes())
+    content[start + 60 : start + 260] = bytes([255] * 200)
+    root.write_bytes(content)
+
+
+def one_picture(root):
+    Image.new("RGB", (16, 16)).save(root, format="PNG")
+
+
 def good(root):
     pictures(root)
 
@@ -115,6 +149,19 @@ ROWS = [
         "data.root=in is a web page (about a quota or an error?), not a zip archive",
     ),
     (cut_archive, [FOLDER], "data.root=in is a zip archive that was cut short; download it again"),
+    (one_picture, [FOLDER], "data.root=in is a picture, not a zip archive; set it to one, or to a directory"),
+    (damaged_member, [FOLDER, SIZE], "noise.bmp cannot be read from the archive (Error -3"),
+    (
+        list_that_is_a_quota_page,
+        ["data=celeba"],
+        "list_eval_partition.txt of data.root=in is cut short or no list",
+    ),
+    (list_that_is_empty, ["data=celeba"], "list_eval_partition.txt of data.root=in is cut short or no list"),
+    (
+        list_that_is_cut,
+        ["data=celeba", "data.label=Smiling"],
+        "list_attr_celeba.txt of data.root=in is cut short or no list; download it again",
+    ),
     (bomb_in_an_archive, [FOLDER], "huge.png is 300 MB large"),
     (cut_idx, ["data=mnist"], "in/train-images-idx3-ubyte.gz is damaged or cut short"),
     (lying_idx, ["data=mnist"], "says that it holds 40 x 28 x 28 bytes, but holds 29984; download it again"),
@@ -122,8 +169,14 @@ ROWS = [
     (bomb, [FOLDER, SIZE], "bomb.bmp has too many pixels: a decompression bomb?"),
     (small, [FOLDER, "data.image_size=32"], "small.png is too small with 20 x 40 pixels"),
     (small, [FOLDER, "data.image_size=32"], "set a smaller data.image_size or data.upscale=true"),
+    (good, [FOLDER, SIZE, "data.store=in/store"], "data.root=in holds data.store=in/store, whose pictures"),
+    (
+        good,
+        [FOLDER, SIZE, "data.held_out=0.9"],
+        "no picture in in is left to train on; add some, or hold fewer out",
+    ),
     (good, [FOLDER, SIZE, "batch_size=5"], "batch_size=5 is more than the 4 pictures"),
-    (good, [FOLDER, SIZE, "data.store=in/0.png/x"], "data.store=in/0.png/x cannot be written"),
+    (good, [FOLDER, SIZE, "data.store=/dev/null/x"], "data.store=/dev/null/x cannot be written"),
     (good, [FOLDER, "data.label=Smiling"], "data.label=Smiling is for data=celeba"),
     (good, [FOLDER, "data.channels=4"], "data.channels=4 must be 1 for grey or 3 for RGB"),
 ]

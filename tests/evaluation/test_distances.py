@@ -63,6 +63,29 @@ def test_the_kernel_distance_is_the_unbiased_one(random):
     assert distances.kernel(real, fake) == pytest.approx(float(within - 2 * between), rel=1e-9)
 
 
+@pytest.mark.parametrize("count", [60, 1200])
+def test_the_distances_are_those_of_torchmetrics(random, monkeypatch, count):
+    """Also of fewer vectors than dimensions, whose covariance has no inverse, and of subsets."""
+    from torchmetrics.image import fid, kid
+
+    real = torch.randn(count, 64, generator=random, dtype=torch.float64)
+    fake = 1.2 * torch.randn(count, 64, generator=random, dtype=torch.float64) + 0.1
+    features = torch.nn.Identity()
+    features.num_features = 64
+    theirs = fid.FrechetInceptionDistance(feature=features).set_dtype(torch.float64)
+    for some, which in ((real, True), (fake, False)):
+        theirs.update(some, real=which)
+    assert distances.frechet(real, fake) == pytest.approx(float(theirs.compute()), rel=1e-7)
+    monkeypatch.setattr(distances, "KERNEL_SUBSET", 50)
+    subsets = [
+        [some[torch.randperm(count, generator=generator)[:50]] for some in (real, fake)]
+        for generator in [torch.Generator().manual_seed(0)]
+        for _ in range(distances.KERNEL_SUBSETS)
+    ]
+    estimates = [float(kid.poly_mmd(*pair)) for pair in subsets]
+    assert distances.kernel(real, fake) == pytest.approx(sum(estimates) / len(estimates), rel=1e-9)
+
+
 def test_the_kernel_distance_draws_nothing_from_outside_and_says_nothing(random):
     real, fake = torch.randn(2, 1500, 4, generator=random)
     before = torch.random.get_rng_state()

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from dcgan.evaluation import outsiders
-from dcgan.evaluation.pixels import SlicedWasserstein, checkerboard, spectrum
+from dcgan.evaluation.pixels import SlicedWasserstein, _pyramid, checkerboard, spectrum
 from dcgan.images import diversity, to_float
 
 
@@ -100,6 +100,13 @@ def test_sliced_wasserstein_ranks_what_is_worse_as_worse(digits):
     for worse in (blurred(other), dimmed, repeated, other.flip(3), noise):
         assert distance(worse) > 1.5 * floor
     assert distance(noise) > distance(blurred(other))
+
+
+def test_a_slope_has_no_fine_structure():
+    """Far from the border, where it is mirrored, a halving loses nothing of it."""
+    slope = torch.linspace(-1, 1, 64).expand(1, 1, 64, 64)
+    fine, *_ = _pyramid(slope)
+    assert fine[..., 8:-8, 8:-8].abs().max() < 1e-6
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 30, 17), (3, 64, 64)])
