@@ -61,11 +61,11 @@ def test_peak_memory_is_what_a_call_held_for_a_while():
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of one process alone")
 def test_the_memory_of_the_process_that_started_this_one_does_not_count():
     ask = [sys.executable, "-c", "from dcgan.device import peak_memory; print(peak_memory())"]
-    held = torch.ones(2**27)  # 512 MiB of this process
-    size = held.nbytes
-    beside = int(subprocess.check_output(ask, cwd=ROOT))
-    del held
-    assert beside - int(subprocess.check_output(ask, cwd=ROOT)) < size / 2
+    large = f"import subprocess; held = b'x' * 2**30; print(subprocess.check_output({ask!r}, text=True))"
+    alone, beside = (
+        int(subprocess.check_output(command, cwd=ROOT)) for command in (ask, [sys.executable, "-c", large])
+    )
+    assert beside < alone + 2**28
 
 
 def test_peak_memory_is_not_told_where_the_system_does_not_reset_it(monkeypatch):
