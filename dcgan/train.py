@@ -213,8 +213,8 @@ def train_locked(config: Config, run_dir: Path) -> int:
                 whole.enter_context(locked(run_dir))
         try:
             return train(config, run_dir)
-        except RuntimeError as error:  # CUDA's has a class of its own, the CPU's has not
-            if "memory" not in str(error):
+        except RuntimeError as error:
+            if not any(words in str(error) for words in ("can't allocate memory", "out of memory")):
                 raise
             raise UserError(
                 f"there is too little memory for batch_size={config.batch_size}, model.width={config.model.width} and "
