@@ -37,16 +37,17 @@ def in_turns(
 
 
 def peak_memory(function: Callable[[], object], device: torch.device) -> int | None:
-    """Most bytes that a call held beyond what was there before; None where the system does not tell."""
-    if device.type == "mps":
-        return None
-    if sys.platform == "linux":  # memory that is free but was not given back would hide the peak
-        ctypes.CDLL(None).malloc_trim(0)
-    if not forget_peak_memory():
-        return None
-    before = highest_memory()
-    function()
-    return highest_memory() - before
+    """Most bytes that a call held beyond what was there before, median of three; None where the system does not tell."""
+    peaks = []
+    for _ in range(3):
+        if sys.platform == "linux":  # memory that is free but was not given back would hide the peak
+            ctypes.CDLL(None).malloc_trim(0)
+        if device.type == "mps" or not forget_peak_memory():
+            return None
+        before = highest_memory()
+        function()
+        peaks.append(highest_memory() - before)
+    return statistics.median(peaks)
 
 
 def product_rate(device: torch.device, size: int = 2048) -> float:
