@@ -279,9 +279,9 @@ def job(composed: DictConfig) -> None:
 def main() -> None:
     """The command."""
     cli.register()
-    if "-m" in sys.argv:  # anywhere, where Hydra wants it before the settings
-        sys.argv.remove("-m")
-        sys.argv.insert(1, "-m")
+    for flag in {"-m", "--multirun"} & {*sys.argv}:  # anywhere, where Hydra wants it before the settings
+        sys.argv.remove(flag)
+        sys.argv.insert(1, flag)
     code = 0
     try:
         cli.exit_on_error(job)
