@@ -47,7 +47,7 @@ def peak_memory(function: Callable[[], object], device: torch.device) -> int | N
         before = highest_memory()
         function()
         peaks.append(highest_memory() - before)
-    return statistics.median(peaks)
+    return statistics.median_low(peaks)
 
 
 def product_rate(device: torch.device, size: int = 2048) -> float:
