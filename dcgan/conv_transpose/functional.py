@@ -52,8 +52,7 @@ def conv_transpose2d(
 
     Raises:
         RuntimeError: for shapes and values that PyTorch's function refuses, naming the argument.
-        TypeError: for sizes that are not integers.
-        ValueError: for an unknown algorithm or padding.
+        TypeError, ValueError: for sizes that are not integers; for an unknown algorithm or padding.
     """
     compute = algorithm_named(algorithm)
     input, weight = _as_autocast_has_it(input), _as_autocast_has_it(weight)
