@@ -129,6 +129,14 @@ def test_a_film_needs_pictures(here, run):
     assert_refused(here("sample.py", f"run={run}", "format=film"), "has no pictures in samples/")
 
 
+def test_the_frames_of_a_film_are_of_one_size_though_the_steps_are_wider_than_the_pictures(tmp_path):
+    (tmp_path / "samples").mkdir()
+    for step in (0, 200, 20000):
+        Image.new("L", (32, 64)).save(tmp_path / "samples" / f"step-{step:08d}.png")
+    sizes = {frame.size for frame in exploring.film(tmp_path)}
+    assert len(sizes) == 1
+
+
 def test_files_leave_no_picture_of_an_earlier_call_that_wrote_more(here, run):
     assert here("sample.py", f"run={run}", "format=files", "count=3").returncode == 0
     (run / "sampled" / "notes.txt").write_text("mine")
