@@ -5,13 +5,14 @@ but for BatchNorm's mean and deviation, which each process takes of its own shar
 process, and nothing in this file does anything.
 """
 
-import atexit
 import io
+import logging
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 import torch.distributed as dist
@@ -56,7 +57,19 @@ def join() -> None:
                 f"WORLD_SIZE={count()} in the environment says that this is one of several processes, but not "
                 "where the others are; unset it, or start with torchrun"
             ) from error
-        atexit.register(dist.destroy_process_group)
+
+
+def leave(code: int) -> NoReturn:
+    """End this process, without the end of its interpreter.
+
+    There a thread of the process group's would abort the process if it was just letting go of a tensor, which takes
+    the interpreter's lock; and ``destroy_process_group`` ends these threads only if nothing else holds the group, as
+    PyTorch itself does, in the default arguments of ``torch.distributed.nn.functional``.
+    """
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 @contextmanager

@@ -287,10 +287,10 @@ def main() -> None:
         cli.exit_on_error(job)
     except SystemExit as ended:
         code = int(ended.code or 0)
-    if not cli.speaks():
-        # At once: it has nothing left to write, and threads that had just talked to the other processes have
-        # aborted one while its interpreter was ending.
-        os._exit(code)
+    if "RANK" in os.environ:  # one of torchrun's processes
+        from dcgan import parallel
+
+        parallel.leave(code)
     sys.exit(code)
 
 

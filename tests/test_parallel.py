@@ -1,13 +1,15 @@
 """Several processes, as torchrun starts them. Run by torchrun, this file is one of them: see `main`."""
 
+import os
 import shutil
 import signal
+import subprocess
 import sys
 
 import numpy as np
 import pytest
 import torch
-from runs import TINY, assert_refused, assert_same_run, commands, last_state, named, numbers
+from runs import ROOT, TINY, assert_refused, assert_same_run, commands, last_state, named, numbers
 
 from dcgan import engine, parallel
 from dcgan.choices import Device
@@ -78,6 +80,7 @@ def main():
     torch.save(
         [gradients(), stopped(), statistics(), distances_of_first()], f"{sys.argv[1]}{parallel.rank()}"
     )
+    parallel.leave(0)
 
 
 @pytest.fixture(scope="module")
@@ -218,6 +221,24 @@ def test_an_error_is_said_once_and_leaves_nothing(command, here, tmp_path):
 def test_several_processes_that_nobody_brought_together_are_a_sentence(command):
     alone = command("train", *TINY, WORLD_SIZE="2", RANK="0")
     assert_refused(alone, "error: WORLD_SIZE=2 in the environment says")
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_no_process_waits_for_the_end_of_its_interpreter(rank):
+    # Where a thread of the process group's aborts one process in some hundreds; see `parallel.leave`.
+    program = "import atexit; atexit.register(print, 'ended'); from dcgan import train; train.main()"
+    environment = os.environ | {"RANK": rank, "WORLD_SIZE": "2"}
+    done = subprocess.run(
+        [sys.executable, "-c", program, "stepz=1"],
+        env=environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: there is no setting stepz") == (rank == "0")
 
 
 if __name__ == "__main__":
