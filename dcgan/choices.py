@@ -39,10 +39,9 @@ class Upsample(StrEnum):
 
 
 class Algorithm(StrEnum):
-    """How the from-scratch layer computes, see `dcgan.conv_transpose.choice`."""
+    """How the from-scratch layer computes, see `dcgan.conv_transpose.algorithms`."""
 
     auto = "auto"
-    winograd = "winograd"
     gemm = "gemm"
     phase = "phase"
     zero_insert = "zero_insert"

@@ -1,8 +1,8 @@
 """Five ways to compute one and the same transposed convolution, from plain tensor operations.
 
 Each takes the input, the weight and a `Geometry` and gives the same numbers; they differ in what they
-make visible and in what they cost. None calls a transposed convolution of the framework. The sixth way is
-`winograd`; their gradients are in `gradients`.
+make visible and in what they cost. None calls a transposed convolution of the framework. The gradients are the
+same for all, see `gradients`.
 
 Legend: ``N`` batch, ``C`` input channels, ``O`` output channels, ``G`` groups, ``H W`` input size,
 ``K L`` kernel size, ``Y X`` output size; ``c`` and ``o`` are channels of one group.
@@ -10,7 +10,7 @@ Legend: ``N`` batch, ``C`` input channels, ``O`` output channels, ``G`` groups, 
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -20,6 +20,8 @@ from torch import Tensor
 from dcgan.conv_transpose.arithmetic import Geometry, Pair, inserted_zeros, kernel_span, transpose_padding
 from dcgan.conv_transpose.convolution import convolve
 from dcgan.conv_transpose.cutting import ALL, cropped, dilated, kernel_blocks, like_products, part
+
+Algorithm = Callable[[Tensor, Tensor, Geometry], Tensor]
 
 # Numbers in each factor that `gemm` multiplies and in what it adds up at once: 4 MB in float32.
 NUMBERS_AT_ONCE = 2**20
@@ -138,6 +140,31 @@ def phase(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
             bordered, kernel, dilation=dilation, groups=geometry.groups
         )
     return output
+
+
+def auto(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
+    """The fastest for a DCGAN's layers: `gemm` on a CPU, `phase` elsewhere.
+
+    On a CPU, too, `phase` is for groups, whose many small products a grouped convolution does at once; for
+    dilation, whose zeros `gemm` would multiply by; and for a graph that is being compiled or exported.
+    """
+    dense = geometry.groups == max(geometry.dilation) == 1
+    fits = dense and x.device.type == "cpu" and not torch.compiler.is_compiling()
+    return (gemm if fits else phase)(x, weight, geometry)
+
+
+ALGORITHMS = {function.__name__: function for function in (auto, gemm, phase, zero_insert, scatter, matrix)}
+
+
+def algorithm_named(name: str) -> Algorithm:
+    """The algorithm that ``algorithm=name`` asks for.
+
+    Raises:
+        ValueError: if there is none of that name.
+    """
+    if name not in ALGORITHMS:
+        raise ValueError(f"algorithm={name!r} is unknown; choose one of {', '.join(ALGORITHMS)}")
+    return ALGORITHMS[name]
 
 
 def convolution_matrix(weight: Tensor, geometry: Geometry) -> Tensor:

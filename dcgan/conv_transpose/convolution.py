@@ -3,7 +3,6 @@
 Both are PyTorch's where PyTorch's are fast, and a matrix product with the patches of the image elsewhere.
 """
 
-import math
 from collections.abc import Iterator
 
 import torch
@@ -12,9 +11,6 @@ from torch import Tensor
 
 from dcgan.conv_transpose.arithmetic import Pair, conv_output_size, kernel_span
 
-# When a product of patches was faster than PyTorch's convolution on a CPU: threefold where there is but one
-# patch to an image; by a tenth to a fifth for maps of up to 4 x 4 with millions of weights, not for fewer.
-SMALL_MAP, MANY_WEIGHTS = 16, 2**20
 # Numbers in one matrix of patches; a larger one costs memory and gains little.
 PATCHES_AT_ONCE = 2**20
 
@@ -27,14 +23,14 @@ def convolve(
     dilation: Pair = (1, 1),
     groups: int = 1,
 ) -> Tensor:
-    """`torch.nn.functional.conv2d`, also for integers and quicker for small maps.
+    """`torch.nn.functional.conv2d`, also for integers and quicker to a single pixel.
 
     Shapes: image ``(N, I, Y, X)`` and weight ``(J, I / groups, K, L)`` to map ``(N, J, H, W)``.
     """
     kernel_size = (weight.shape[2], weight.shape[3])
     axes = zip(x.shape[2:], kernel_size, stride, padding, dilation, strict=True)
     h, w = (conv_output_size(*axis) for axis in axes)
-    if not _by_patches(x, h * w, weight.numel(), groups):
+    if not _by_patches(x, h * w, groups):
         return F.conv2d(x, weight, None, stride, padding, dilation, groups)
     last = is_channels_last(x)
     table = weight.permute(0, 2, 3, 1) if last else weight
@@ -61,7 +57,7 @@ def correlate(
     """
     channels, (outputs, h, w) = x.shape[1] // groups, y.shape[1:]
     shape = (outputs, channels, *kernel_size)
-    if not _by_patches(x, h * w, math.prod(shape), groups):
+    if not _by_patches(x, h * w, groups):
         # In the memory format of a weight, whose numbers do not matter; torch.nn.grad gives none of channels_last.
         memory_format = torch.channels_last if is_channels_last(x) else torch.contiguous_format
         like = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=memory_format)
@@ -96,12 +92,12 @@ def is_channels_last(x: Tensor) -> bool:
     return True
 
 
-def _by_patches(x: Tensor, positions: int, weights: int, groups: int) -> bool:
+def _by_patches(x: Tensor, positions: int, groups: int) -> bool:
     if not x.is_floating_point():
         return True  # PyTorch has no convolution of integers and no gradient of one of complex numbers
     if x.device.type != "cpu" or groups > 1 or torch.compiler.is_compiling():
         return False
-    return positions == 1 or (positions <= SMALL_MAP and weights >= MANY_WEIGHTS)
+    return positions == 1  # to each image one patch: three times as fast
 
 
 def _patches(

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dcgan.conv_transpose.algorithms import algorithm_named
 from dcgan.conv_transpose.arithmetic import Geometry, Pair, full_padding, same_crop
-from dcgan.conv_transpose.choice import algorithm_named
 from dcgan.conv_transpose.gradients import Derivative, derivative, is_autocast_on
 
 AXES = ("height", "width")
@@ -42,7 +42,7 @@ def conv_transpose2d(
             others, not filled with zeros. Less than the stride or less than the dilation.
         groups: number of independent blocks of channels.
         dilation: step between the taps of the kernel.
-        algorithm: ``"auto"`` (see `dcgan.conv_transpose.choice`) or a name in `dcgan.conv_transpose.ALGORITHMS`.
+        algorithm: a name in `dcgan.conv_transpose.ALGORITHMS`.
 
     Returns:
         ``(N, O, Y, X)`` or ``(O, Y, X)`` with

@@ -11,9 +11,7 @@ of them needs the other two, and is again linear in these; so the derivatives of
 """
 
 import inspect
-from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -21,13 +19,13 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 
+from dcgan.conv_transpose.algorithms import Algorithm
 from dcgan.conv_transpose.arithmetic import Geometry, Pair, conv_output_size
 from dcgan.conv_transpose.convolution import convolve, correlate, is_channels_last
 
 # Asked once: in a graph PyTorch 2.11 cannot answer.
 AUTOCAST = {device for device in ("cpu", "cuda", "mps", "xpu") if torch.amp.is_autocast_available(device)}
 ROLES = ("input", "weight", "output")
-Operator = Callable[[Tensor, Tensor, Geometry], Tensor]
 
 
 def by_convolution(weight: Tensor, y: Tensor, geometry: Geometry) -> Tensor:
@@ -43,27 +41,14 @@ def by_correlation(x: Tensor, y: Tensor, geometry: Geometry) -> Tensor:
     return correlate(y, x, *how)
 
 
-@dataclass(frozen=True)
-class Algorithm:
-    """A way to compute the transposed convolution, and its derivatives: one operator for each of `ROLES`.
-
-    Each takes the other two roles in the order of `ROLES` and a geometry. Shapes: input ``(N, C, H, W)``,
-    weight ``(C, O / groups, K, L)``, output ``(N, O, Y, X)``.
-    """
-
-    output: Operator
-    input: Operator = by_convolution
-    weight: Operator = by_correlation
-
-
 def derivative(
     wanted: str, first: Tensor, second: Tensor, geometry: Geometry, algorithm: Algorithm
 ) -> Tensor:
     """The derivative of the form by the role ``wanted``, given the other two in the order of `ROLES`.
 
-    ``wanted="output"`` is the transposed convolution. In channels_last if one of the two is.
+    ``wanted="output"`` is the transposed convolution, computed by ``algorithm``. In channels_last if one of the two is.
     """
-    operator: Operator = getattr(algorithm, wanted)
+    operator = {"output": algorithm, "input": by_convolution, "weight": by_correlation}[wanted]
     with without_autocast(first.device.type):
         return _in_format(operator(first, second, geometry), first, second)
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dcgan.conv_transpose.choice import algorithm_named
+from dcgan.conv_transpose.algorithms import algorithm_named
 from dcgan.conv_transpose.functional import Padding, check_named, conv_transpose2d, sized
 
 

@@ -78,9 +78,7 @@ def test_op_info_samples_and_their_gradients(algorithm, dtype):
         )
         assert [one.dtype for one in mine] == [dtype] * len(mine)
         if dtype.itemsize > 2:
-            # In single precision the fewer products cost accuracy: what the suite allows for this operator on a GPU.
-            single = algorithm == "winograd" and dtype in (torch.float32, torch.complex64)
-            torch.testing.assert_close(mine, reference, **({"atol": 1e-4, "rtol": 1.3e-6} if single else {}))
+            torch.testing.assert_close(mine, reference)
             continue
         # Half precision: no further from the exact numbers than the built-in, or than one rounding takes them.
         rounding = 1.001 * torch.finfo(dtype).eps / 2
