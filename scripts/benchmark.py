@@ -99,6 +99,7 @@ def written(options: Options, *parts: str) -> None:
 def benchmark_layer(options: LayerOptions) -> None:
     """Measure, print."""
     import torch
+    from tqdm import tqdm
 
     from dcgan.benchmark import layer, turns
     from dcgan.conv_transpose import ALGORITHMS
@@ -121,11 +122,15 @@ def benchmark_layer(options: LayerOptions) -> None:
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.benchmark = True
 
+    with turns.memory_given_back():  # so before anything is timed
+        cases = [case for size in sizes for case in layer.cases(size)]
+        shown = tqdm(cases, "memory", leave=False, disable=None)
+        peaks = [layer.peaks(case, algorithms, device) for case in shown]
     head = f"{turns.machine(device)}; a 2048 x 2048 matrix product runs at {turns.product_rate(device):.0f} GFLOP/s"
     print(head)
     rows: list[layer.Row] = []
-    for case in (case for size in sizes for case in layer.cases(size)):
-        measured = list(layer.measure(case, algorithms, device, options.seconds))
+    for case, held in zip(cases, peaks, strict=True):
+        measured = layer.measure(case, algorithms, device, options.seconds, held)
         lines = layer.table(measured).splitlines()
         print("\n".join(lines if not rows else lines[2:]), flush=True)
         rows += measured

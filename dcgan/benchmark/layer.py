@@ -19,6 +19,9 @@ LARGEST_MATRIX = 2**22
 BUILT_IN = ("built-in", "built-in, channels_last")
 
 
+Passes = dict[str, Callable[[], object]]
+
+
 class Case(NamedTuple):
     """A layer of a generator and the shape of what it gets."""
 
@@ -74,7 +77,15 @@ def cases(size: int) -> list[Case]:
     return found
 
 
-def measure(case: Case, algorithms: list[str], device: torch.device, seconds: float) -> Iterator[Row]:
+def peaks(case: Case, algorithms: list[str], device: torch.device) -> dict[str, int | None]:
+    """The `peak_memory` of each candidate on one layer, forward and backward."""
+    _, both = _functions(case, algorithms, device)
+    return {name: peak_memory(function, device) for name, function in both.items()}
+
+
+def measure(
+    case: Case, algorithms: list[str], device: torch.device, seconds: float, peaks: dict[str, int | None]
+) -> list[Row]:
     """All candidates on one layer, in turns.
 
     Args:
@@ -82,16 +93,23 @@ def measure(case: Case, algorithms: list[str], device: torch.device, seconds: fl
         algorithms: which of ours; ``"auto"`` is measured in both memory formats.
         device: where.
         seconds: how long to go on, for the forward pass and again for both passes; at least 5 turns.
+        peaks: what `peaks` told of these candidates.
     """
+    forward, both = (
+        _ratios(in_turns(passes, device, seconds)) for passes in _functions(case, algorithms, device)
+    )
+    return [Row(case, name, forward[name], both[name], peaks[name]) for name in forward]
+
+
+def _functions(case: Case, algorithms: list[str], device: torch.device) -> tuple[Passes, Passes]:
+    """The candidates' forward passes, and their forward and backward passes."""
     forward, both = {}, {}
     for name, layer, memory_format in _candidates(case, algorithms):
         layer.to(device).to(memory_format=memory_format)
         x = torch.randn(case.input_shape, device=device).to(memory_format=memory_format).requires_grad_()
         gradient = torch.randn_like(layer(x))
         forward[name], both[name] = _passes(layer, x, gradient)
-    results = [_ratios(in_turns(passes, device, seconds)) for passes in (forward, both)]
-    for name, function in both.items():
-        yield Row(case, name, results[0][name], results[1][name], peak_memory(function, device))
+    return forward, both
 
 
 def _candidates(

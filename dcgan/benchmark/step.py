@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 
 from dcgan import engine
-from dcgan.benchmark.turns import in_turns, peak_memory
+from dcgan.benchmark.turns import in_turns, memory_given_back, peak_memory
 from dcgan.choices import Algorithm, Upsample
 from dcgan.config import Config
 
@@ -34,14 +34,16 @@ def measure(config: Config, device: torch.device, seconds: float) -> list[Row]:
         device: where.
         seconds: how long to go on; at least 5 turns.
     """
-    steps = {upsample: _steps(config, upsample, device) for upsample in Upsample}
+    with memory_given_back():
+        steps = {upsample: _steps(config, upsample, device) for upsample in Upsample}
+        peaks = {upsample: peak_memory(function, device) for upsample, function in steps.items()}
     times = in_turns({str(upsample): function for upsample, function in steps.items()}, device, seconds)
     rows = []
-    for upsample, function in steps.items():
+    for upsample in steps:
         step = statistics.median(times[upsample]) / config.loss.penalty_every
         pairs = zip(times[upsample], times[REFERENCE], strict=True)
         ratio = statistics.median(mine / theirs for mine, theirs in pairs)
-        rows.append(Row(upsample, step, ratio, config.batch_size / step, peak_memory(function, device)))
+        rows.append(Row(upsample, step, ratio, config.batch_size / step, peaks[upsample]))
     return rows
 
 

@@ -9,13 +9,17 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
 from dcgan.device import forget_peak_memory
 from dcgan.device import peak_memory as highest_memory
+
+# As mallopt(3) knows them: how much free memory is kept, and from which size on a tensor gets memory of its own.
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 
 def in_turns(
@@ -37,10 +41,14 @@ def in_turns(
 
 
 def peak_memory(function: Callable[[], object], device: torch.device) -> int | None:
-    """Most bytes that a call held beyond what was there before, median of three; None where the system does not tell."""
+    """Most bytes that a call held beyond what was there before, median of three; None where the system does not tell.
+
+    Exact on Linux within `memory_given_back`; elsewhere the gaps between what is held may count, or hide a peak.
+    """
+    function()  # what is set up on the first call
     peaks = []
     for _ in range(3):
-        if sys.platform == "linux":  # memory that is free but was not given back would hide the peak
+        if sys.platform == "linux":
             ctypes.CDLL(None).malloc_trim(0)
         if device.type == "mps" or not forget_peak_memory():
             return None
@@ -48,6 +56,24 @@ def peak_memory(function: Callable[[], object], device: torch.device) -> int | N
         function()
         peaks.append(highest_memory() - before)
     return statistics.median_low(peaks)
+
+
+@contextmanager
+def memory_given_back() -> Iterator[None]:
+    """Where each tensor has memory of its own that goes back to the system when it is freed, on Linux.
+
+    To be entered before any large tensor is made: one that was freed elsewhere leaves a gap which others are put in.
+    """
+    if sys.platform != "linux":
+        yield
+        return
+    libc = ctypes.CDLL(None)
+    libc.mallopt(M_MMAP_THRESHOLD, 2**16)
+    try:
+        yield
+    finally:  # what it comes to by itself where tensors are large
+        libc.mallopt(M_MMAP_THRESHOLD, 2**25)
+        libc.mallopt(M_TRIM_THRESHOLD, 2**26)
 
 
 def product_rate(device: torch.device, size: int = 2048) -> float:
