@@ -23,8 +23,8 @@ from dcgan.conv_transpose.cutting import ALL, cropped, dilated, kernel_blocks, l
 
 Algorithm = Callable[[Tensor, Tensor, Geometry], Tensor]
 
-# Numbers in each factor that `gemm` multiplies and in what it adds up at once: 4 MB in float32.
-NUMBERS_AT_ONCE = 2**20
+# Numbers in each factor that `gemm` multiplies and in what it adds up at once: 2 MB in float32.
+NUMBERS_AT_ONCE = 2**19
 
 
 def scatter(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
