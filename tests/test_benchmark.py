@@ -56,6 +56,26 @@ def test_peak_memory_is_what_a_call_held_for_a_while():
     assert 0.75 * size < peak < 1.5 * size
 
 
+GAPS = """
+import torch
+from dcgan.benchmark import turns
+
+def call():
+    first, second = torch.ones(3, 2**18), torch.ones(5, 2**18)
+    del first
+    return torch.ones(4, 2**18)  # does not fit where the first was
+
+with turns.memory_given_back():
+    print(turns.peak_memory(call, torch.device("cpu")) / 2**20)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there the allocator is known")
+def test_peak_memory_counts_no_gaps():
+    told = subprocess.check_output([sys.executable, "-c", GAPS], cwd=ROOT)
+    assert float(told) == pytest.approx(5 + 4, abs=0.7)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of one process alone")
 def test_the_memory_of_the_process_that_started_this_one_does_not_count():
     ask = [sys.executable, "-c", "from dcgan.device import peak_memory; print(peak_memory())"]
