@@ -124,7 +124,7 @@ def loop(
             if due(config.log_every):
                 scalars = {name: float(value) for name, value in result.items()}
                 tracker.scalars(state.step, scalars)
-                tracker.warn(state.step, watch.look(state.step, scalars))
+                tracker.warn(state.step, watch.look(state.step, scalars | results))
                 losses |= {name: value for name, value in scalars.items() if name.startswith("loss/")}
             if due(config.sample_every):
                 samples = sampling.generate(state.generator_ema, latents, labels)

@@ -10,6 +10,9 @@ SATURATED = 0.5  # share of its logits
 ALIKE = 0.4  # diversity of generated images over that of real ones
 VANISHED = 1e-6  # norm of the generator's gradient
 EXPLODED = 1e4  # and of either
+CHECKERED = (
+    3.0  # power at the checkerboard's frequency over that of real images; digits and clothes stay below 2
+)
 
 
 class Watch:
@@ -24,7 +27,7 @@ class Watch:
 
         Args:
             step: steps done.
-            scalars: those of `dcgan.engine.train_step`.
+            scalars: those of `dcgan.engine.train_step`, and the newest evaluation's measures if there was one.
         """
         for sentence, bad in _symptoms(scalars) if step >= GRACE else ():
             self._in_a_row[sentence] = self._in_a_row[sentence] + 1 if bad else 0
@@ -54,4 +57,9 @@ def _symptoms(scalars: dict[str, float]) -> Iterator[tuple[str, bool]]:
         "a gradient's norm is above 10,000: the training is about to diverge; try smaller optim.generator_lr and "
         "optim.discriminator_lr, or model.spectral_norm=true",
         max(scalars["gradient_norm/generator"], scalars["gradient_norm/discriminator"]) > EXPLODED,
+    )
+    yield (
+        "the generated images have a checkerboard that real ones have not, as transposed convolutions leave it on "
+        "even areas; try model.upsample=resize",
+        scalars.get("checkerboard", 0.0) > CHECKERED,
     )

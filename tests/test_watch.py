@@ -11,6 +11,7 @@ WELL = {
     "generator/diversity": 0.9,
     "gradient_norm/generator": 1.0,
     "gradient_norm/discriminator": 1.0,
+    "checkerboard": 1.2,
 }
 
 
@@ -28,6 +29,7 @@ WELL = {
         ({"generator/diversity": 0.1}, "collapsing; try loss=relativistic"),
         ({"gradient_norm/generator": 0.0}, "vanished"),
         ({"gradient_norm/discriminator": 1e5}, "about to diverge"),
+        ({"checkerboard": 10.0}, "checkerboard"),
     ],
 )
 def test_what_looks_bad_for_long_enough_is_said_once(change, said):
@@ -56,11 +58,14 @@ def test_a_generator_that_has_learnt_nothing_yet_is_given_time():
     assert not any(watch.look(step, WELL | {"generator/diversity": 0.1}) for step in range(GRACE))
 
 
-def test_a_run_whose_generator_stands_still_is_told(here, tmp_path):
+def test_a_run_whose_generator_stands_still_is_told(here, tmp_path, monkeypatch):
+    monkeypatch.setattr("dcgan.watch.CHECKERED", 0.0)  # any will do
     done = here(
         *("train", "experiment=smoke", "name=still", f"steps={GRACE + 20}", "log_every=2", "sample_every=0"),
         *("checkpoint_every=0", "data.image_size=8", "optim.generator_lr=1e-9"),
+        *(f"evaluate_every={GRACE}", "evaluate_samples=100"),
     )
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count("may be collapsing; try loss=relativistic") == 1
-    assert "may be collapsing" in (tmp_path / "outputs" / "still" / "run.log").read_text()
+    for sentence in ("may be collapsing; try loss=relativistic", "try model.upsample=resize"):
+        assert done.stderr.count(sentence) == 1
+        assert sentence in (tmp_path / "outputs" / "still" / "run.log").read_text()
