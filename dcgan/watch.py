@@ -10,9 +10,7 @@ SATURATED = 0.5  # share of its logits
 ALIKE = 0.4  # diversity of generated images over that of real ones
 VANISHED = 1e-6  # norm of the generator's gradient
 EXPLODED = 1e4  # and of either
-CHECKERED = (
-    3.0  # power at the checkerboard's frequency over that of real images; digits and clothes stay below 2
-)
+CHECKERED = 3.0  # power at the frequency of a checkerboard over that of real images; of digits 1.2
 
 
 class Watch:
