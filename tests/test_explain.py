@@ -144,3 +144,9 @@ def test_cropped_input_is_said_in_words():
 def test_what_cannot_be_drawn_is_a_sentence(settings, message):
     with pytest.raises(UserError, match=re.escape(message)):
         explain.Example(**settings)
+
+
+def test_uneven_overlap_is_told():
+    uneven, even = (explain.text(explain.Example(3, kernel_size, stride=2)) for kernel_size in (3, 4))
+    assert "along an axis: 1 to 2, a checkerboard" in uneven
+    assert "along an axis: 2\n" in even

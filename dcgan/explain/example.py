@@ -100,6 +100,9 @@ def text(example: Example) -> str:
     beyond = (
         f"Not {e.input_size}: output_padding {e.output_padding} is not smaller than the stride {e.stride}"
     )
+    least, most = arithmetic.overlap(e.kernel_size, e.stride, e.dilation)
+    uneven = f"{least} to {most}, a checkerboard where the input is even (Odena et al. 2016)"
+    overlap = uneven if least < most else f"{most}"
     return "\n".join(
         [
             f"Transposed convolution: input {e.input_size}, kernel {e.kernel_size}{spans}, stride {e.stride}, "
@@ -113,6 +116,7 @@ def text(example: Example) -> str:
             f"As a sum    each input pixel adds its copy of the kernel to {e.full_size} x {e.full_size} pixels, of which "
             f"{e.padding} are cropped before and {e.padding - e.output_padding} after"
             + (" (fewer than none: computed beyond)" if e.output_padding > e.padding else ""),
+            f"Overlap    taps that meet at an output pixel, along an axis: {overlap}",
             f"The way back    W2 = floor((W1 - F + 2P) / S) + 1 = floor(({e.output_size} - {e.span} + {2 * e.padding}) "
             f"/ {e.stride}) + 1 = {back}. {alone if back == e.input_size else beyond}",
         ]

@@ -1,8 +1,9 @@
 """The formulas, with numbers worked out by hand."""
 
 import pytest
+import torch
 
-from dcgan.conv_transpose import arithmetic
+from dcgan.conv_transpose import arithmetic, conv_transpose2d
 
 
 @pytest.mark.parametrize(
@@ -92,3 +93,22 @@ def test_the_crop_of_a_same_layer_is_the_padding_of_the_convolution_it_mirrors()
     assert arithmetic.same_crop(3, 1, 3) == (0, -2)  # 7 pixels, 9 wanted: two are added
     with pytest.raises(ValueError, match="turns size 7 into 3; output_size can be 5 to 6"):
         arithmetic.same_crop(3, 3, 2, output_size=7)
+
+
+@pytest.mark.parametrize(
+    ("kernel_size", "stride", "dilation", "expected"),
+    [
+        (4, 2, 1, (2, 2)),
+        (3, 2, 1, (1, 2)),
+        (5, 2, 1, (2, 3)),
+        (2, 3, 1, (0, 1)),
+        (3, 2, 2, (0, 3)),
+        (5, 1, 1, (5, 5)),
+    ],
+)
+def test_taps_overlap_evenly_or_not(kernel_size, stride, dilation, expected):
+    assert arithmetic.overlap(kernel_size, stride, dilation) == expected
+    line, kernel = torch.ones(1, 1, 1, 20), torch.ones(1, 1, 1, kernel_size)
+    (away,) = conv_transpose2d(line, kernel, stride=(1, stride), dilation=(1, dilation))[0, 0]
+    away = away[10:-10]
+    assert (away.min(), away.max()) == expected
