@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dcgan.conv_transpose.arithmetic import Geometry, Pair, inserted_zeros, kernel_span, transpose_padding
-from dcgan.conv_transpose.convolution import convolve
+from dcgan.conv_transpose.convolution import convolve, in_graph
 from dcgan.conv_transpose.cutting import ALL, cropped, dilated, kernel_blocks, like_products, part
 
 Algorithm = Callable[[Tensor, Tensor, Geometry], Tensor]
@@ -149,7 +149,7 @@ def auto(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     dilation, whose zeros `gemm` would multiply by; and for a graph that is being compiled or exported.
     """
     dense = geometry.groups == max(geometry.dilation) == 1
-    fits = dense and x.device.type == "cpu" and not torch.compiler.is_compiling()
+    fits = dense and x.device.type == "cpu" and not in_graph()
     return (gemm if fits else phase)(x, weight, geometry)
 
 
@@ -204,7 +204,7 @@ def _parts(n: int, numbers: int) -> tuple[Sequence[int], int]:
     The last part overlaps the one before it where they do not come out even. A graph has but one part, or
     it would hold for one batch size only.
     """
-    if torch.compiler.is_compiling():
+    if in_graph():
         return [0], n
     parts = -(-n // max(1, NUMBERS_AT_ONCE // numbers))
     at_once = -(-n // max(1, parts))
@@ -248,7 +248,9 @@ def _phases(
     common divisor of both.
     """
     divisor = math.gcd(stride, dilation)
-    for first in range(min(stride, output_size)):
+    for first in range(stride):
+        if first >= output_size:
+            break
         position = first + padding
         reaching = (
             k for k in range(min(kernel_size, stride // divisor)) if (position - k * dilation) % stride == 0
@@ -257,7 +259,7 @@ def _phases(
             taps = slice(tap, None, stride // divisor)
             reach = (len(range(kernel_size)[taps]) - 1) * dilation // divisor
             pixel = (position - tap * dilation) // stride
-            count = len(range(first, output_size, stride))
+            count = -(-(output_size - first) // stride)
             yield _Phase(
                 slice(first, None, stride), taps, dilation // divisor, (reach - pixel, pixel + count - size)
             )

@@ -92,10 +92,15 @@ def is_channels_last(x: Tensor) -> bool:
     return True
 
 
+def in_graph() -> bool:
+    """Whether operations are being recorded, to be done with tensors of other sizes, too."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()
+
+
 def _by_patches(x: Tensor, positions: int, groups: int) -> bool:
     if not x.is_floating_point():
         return True  # PyTorch has no convolution of integers and no gradient of one of complex numbers
-    if x.device.type != "cpu" or groups > 1 or torch.compiler.is_compiling():
+    if x.device.type != "cpu" or groups > 1 or in_graph():
         return False
     return positions == 1  # to each image one patch: three times as fast
 

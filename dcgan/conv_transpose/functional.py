@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dcgan.conv_transpose.algorithms import algorithm_named
 from dcgan.conv_transpose.arithmetic import Geometry, Pair, full_padding, same_crop
+from dcgan.conv_transpose.convolution import in_graph
 from dcgan.conv_transpose.gradients import Derivative, derivative, is_autocast_on
 
 AXES = ("height", "width")
@@ -71,7 +72,7 @@ def conv_transpose2d(
     if dtype in (torch.float16, torch.bfloat16) and input.device.type == "cpu":
         batch, weight, bias = batch.float(), weight.float(), bias if bias is None else bias.float()
     # A graph gets the plain operations, whose gradients the compiler finds; it knows no `Function` with jvp.
-    apply = derivative if torch.compiler.is_compiling() else Derivative.apply
+    apply = derivative if in_graph() else Derivative.apply
     output: Tensor = apply("output", batch, weight, geometry, compute)
     if bias is not None:
         output = output + bias.view(-1, 1, 1)

@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import strategies
+from torch._dynamo.testing import CompileCounter
 from torch._subclasses import FakeTensorMode
 from torch.func import functional_call, grad, hessian, jacfwd, jacrev, jvp, vmap
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -280,15 +281,44 @@ def test_compiled_by_inductor():
     torch.testing.assert_close(*compiled_and_eager(ConvTranspose2d(4, 6, 3, 2, 1, 1), "inductor"))
 
 
+SIZES = ((1, 5, 5), (2, 4, 9), (70, 8, 3))
+
+
 @in_graphs
-def test_exported_with_any_batch_size(algorithm):
+def test_exported_with_any_batch_size_height_and_width(algorithm):
     layer = ConvTranspose2d(4, 6, 3, 2, 1, 1, algorithm=algorithm)
-    batch = torch.export.Dim("batch", min=1, max=1024)
-    program = torch.export.export(layer, (torch.randn(3, 4, 5, 5),), dynamic_shapes=({0: batch},))
-    for size in (1, 2, 70):
-        x = torch.randn(size, 4, 5, 5)
+    batch, *sides = (
+        torch.export.Dim(name, min=least, max=1024)
+        for name, least in (("batch", 1), ("height", 2), ("width", 2))
+    )
+    shapes = ({0: batch, 2: sides[0], 3: sides[1]},)
+    program = torch.export.export(layer, (torch.randn(3, 4, 5, 6),), dynamic_shapes=shapes)
+    for size, height, width in SIZES:
+        x = torch.randn(size, 4, height, width)
         torch.testing.assert_close(program.module()(x), layer(x))
     assert not any("transpose2d" in str(node.target) for node in program.graph.nodes)
+
+
+@in_graphs
+def test_compiled_once_for_all_sizes(algorithm):
+    torch.compiler.reset()  # which would give up on a layer that other tests had it compile in other ways
+    layer, graphs = ConvTranspose2d(4, 6, 3, 2, 1, 1, algorithm=algorithm), CompileCounter()
+    compiled = torch.compile(layer, backend=graphs, fullgraph=True, dynamic=True)
+    # PyTorch compiles anew for small batches, and where a size was that of the channels at first.
+    for size, height, width in ((20, 5, 9), (70, 8, 3), (40, 12, 6)):
+        x = torch.randn(size, 4, height, width)
+        torch.testing.assert_close(compiled(x), layer(x))
+    assert graphs.frame_count == 1
+
+
+@in_graphs
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore:.*torch.jit.trace.*is deprecated")
+def test_traced_with_one_size_and_run_with_others(algorithm):
+    layer = ConvTranspose2d(4, 6, 3, 2, 1, 1, algorithm=algorithm)
+    traced = torch.jit.trace(layer, torch.randn(2000, 4, 5, 6))  # several parts of gemm, were it not traced
+    for size, height, width in SIZES:
+        x = torch.randn(size, 4, height, width)
+        torch.testing.assert_close(traced(x), layer(x))
 
 
 @in_graphs
