@@ -94,7 +94,7 @@ def is_channels_last(x: Tensor) -> bool:
 
 def in_graph() -> bool:
     """Whether operations are being recorded, to be done with tensors of other sizes, too."""
-    return torch.compiler.is_compiling() or torch.jit.is_tracing()
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
 
 
 def _by_patches(x: Tensor, positions: int, groups: int) -> bool:
