@@ -58,6 +58,6 @@ def _symptoms(scalars: dict[str, float]) -> Iterator[tuple[str, bool]]:
     )
     yield (
         "the generated images have a checkerboard that real ones have not, as transposed convolutions leave it on "
-        "even areas; try model.upsample=resize",
+        "even areas; model.upsample=resize leaves the least of it",
         scalars.get("checkerboard", 0.0) > CHECKERED,
     )
