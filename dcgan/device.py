@@ -27,13 +27,13 @@ def choose_device(wanted: Device) -> torch.device:
         wanted = next(device for device, is_there in there.items() if is_there)
     if not there[wanted]:
         raise UserError(f"device={wanted} is not available here; leave it out or set device=cpu")
-    if wanted is Device.cuda and parallel.count() > 1:
+    if wanted is Device.cuda and parallel.world_size() > 1:
         gpus, own = torch.cuda.device_count(), parallel.local_rank()
         if own >= gpus:
             raise UserError(f"there are {gpus} GPUs; set torchrun's --nproc-per-node={gpus}, or device=cpu")
         torch.cuda.set_device(own)  # of the talk between processes, too
         return torch.device("cuda", own)
-    if wanted is Device.mps and parallel.count() > 1:
+    if wanted is Device.mps and parallel.world_size() > 1:
         raise UserError("device=mps computes in one process; leave torchrun out, or set device=cpu")
     return torch.device(wanted.value)
 

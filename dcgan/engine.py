@@ -101,7 +101,9 @@ def compile_networks(generator: Generator, discriminator: Discriminator, device:
     discriminator.compile()
 
 
-def train_step(state: TrainState, config: Config, real: Tensor, labels: Tensor | None) -> dict[str, Tensor]:
+def train_step(
+    state: TrainState, config: Config, real: Tensor, labels: Tensor | None, *, statistics: bool = True
+) -> dict[str, Tensor]:
     """One update of the discriminator, then one of the generator, then of its average.
 
     Args:
@@ -109,9 +111,11 @@ def train_step(state: TrainState, config: Config, real: Tensor, labels: Tensor |
         config: the run's settings.
         real: ``(N, C, H, W)`` float32 in [-1, 1]; of several processes, this one's share of the batch.
         labels: ``(N,)`` int64, of the real images and asked of the generated ones; None if unconditional.
+        statistics: whether to return what is not needed for the step itself, too: the diversity of the
+            generated images, and what the logits say.
 
     Returns:
-        Scalar tensors by name, on the device: reading one waits for the step to end.
+        Scalar tensors by name. Of several processes, each has those of its share.
 
     Raises:
         UserError: if a loss, a gradient or a parameter is not finite, before it spoils a parameter.
@@ -119,14 +123,16 @@ def train_step(state: TrainState, config: Config, real: Tensor, labels: Tensor |
     g, d, step = state.generator, state.discriminator, state.step
     rate = learning_rate_factor(step, config.steps, config.optim.decay_from)
     d_lr, g_lr = config.optim.discriminator_lr * rate, config.optim.generator_lr * rate
-    latents = g.draw(len(real) * parallel.count(), random_generator(config.seed, "latents", step))
-    latents = parallel.share(latents).to(real.device)
+    latents = g.draw(len(real) * parallel.world_size(), random_generator(config.seed, "latents", step))
+    latents = parallel.shard(latents).to(real.device)
 
     with precision(config, real.device):
         fake = g(latents, labels)
         real_seen = shown(real, config, step, "real")
         fake_seen = shown(fake.detach(), config, step, "generated")
-        real_logits, fake_logits, penalty = judged(d, config.loss, step, real_seen, fake_seen, labels)
+        real_logits, fake_logits, penalty = logits_and_penalty(
+            d, config.loss, step, real_seen, fake_seen, labels
+        )
     d_loss = discriminator_loss(config.loss, real_logits, fake_logits)
     d_grad_norm = _update(state, d, state.discriminator_optimizer, d_loss + penalty, d_lr)
 
@@ -138,7 +144,7 @@ def train_step(state: TrainState, config: Config, real: Tensor, labels: Tensor |
     g_grad_norm = _update(state, g, state.generator_optimizer, g_loss, g_lr)
     d.requires_grad_(True)
 
-    parallel.average(
+    parallel.all_reduce_mean_(
         [buffer for network in (g, d) for buffer in network.buffers() if buffer.is_floating_point()]
     )
     _average(state.generator_ema, g, ema_decay(step, config.optim.ema_decay))
@@ -150,10 +156,12 @@ def train_step(state: TrainState, config: Config, real: Tensor, labels: Tensor |
         "gradient_norm/generator": g_grad_norm,
         "learning_rate/discriminator": torch.tensor(d_lr),
         "learning_rate/generator": torch.tensor(g_lr),
-        "generator/diversity": diversity(fake.detach(), labels) / diversity(real, labels).clamp(min=1e-6),
         **({"loss/penalty": penalty} if penalty.requires_grad else {}),  # where one was computed
-        **judgement(config.loss, real_logits, fake_logits, fake_logits_after),
     }
+    if statistics:
+        relative = diversity(fake.detach(), labels) / diversity(real, labels).clamp(min=1e-6)
+        scalars |= {"generator/diversity": relative}
+        scalars |= logit_statistics(config.loss, real_logits, fake_logits, fake_logits_after)
     return {name: scalar.detach() for name, scalar in scalars.items()}
 
 
@@ -166,16 +174,16 @@ def precision(config: Config, device: torch.device) -> torch.autocast:
 def shown(images: Tensor, config: Config, step: int, which: str) -> Tensor:
     """What the discriminator is shown of images: changed and with noise, each time in a way of its own."""
     loss = config.loss
-    random = random_generator(config.seed, parallel.own(f"augment {which}"), step)
+    random = random_generator(config.seed, parallel.per_process(f"augment {which}"), step)
     images = augmented(images, loss.augment, random)
     deviation = loss.instance_noise * (1 - step / config.steps)
     if deviation:
-        random = random_generator(config.seed, parallel.own(f"noise {which}"), step)
+        random = random_generator(config.seed, parallel.per_process(f"noise {which}"), step)
         images = images + deviation * torch.randn(images.shape, generator=random).to(images.device)
     return images
 
 
-def judged(
+def logits_and_penalty(
     d: Discriminator, loss: LossConfig, step: int, real: Tensor, fake: Tensor, labels: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The discriminator's logits for real and generated images, and the weighted penalty on its gradients."""
@@ -199,7 +207,7 @@ def judged(
     return real_logits, fake_logits, penalty
 
 
-def judgement(loss: LossConfig, real: Tensor, fake: Tensor, fake_after: Tensor) -> dict[str, Tensor]:
+def logit_statistics(loss: LossConfig, real: Tensor, fake: Tensor, fake_after: Tensor) -> dict[str, Tensor]:
     """What the logits say about who is winning."""
     accuracy_real, accuracy_fake = accuracies(loss, real, fake)
     return {
@@ -244,7 +252,7 @@ def _update(state: TrainState, network: nn.Module, optimizer: Adam, loss: Tensor
     group["lr"] = lr
     gradients = [p.grad for p in group["params"] if p.grad is not None]
     mean_loss = loss.detach().clone()
-    parallel.average([*gradients, mean_loss])
+    parallel.all_reduce_mean_([*gradients, mean_loss])
     norm = nn.utils.get_total_norm(gradients)
     if not torch.isfinite(mean_loss + norm):
         raise UserError(

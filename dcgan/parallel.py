@@ -23,7 +23,7 @@ from dcgan.errors import UserError
 PATIENCE = timedelta(hours=1)  # for which the others wait while the first one evaluates
 
 
-def count() -> int:
+def world_size() -> int:
     """How many processes there are, on all machines."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
@@ -38,7 +38,7 @@ def local_rank() -> int:
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
-def first() -> bool:
+def is_main() -> bool:
     """Whether this is the process that writes and speaks."""
     return rank() == 0
 
@@ -49,17 +49,17 @@ def join() -> None:
     Raises:
         UserError: if the environment says that there are others, and not where.
     """
-    if count() > 1 and not dist.is_initialized():
+    if world_size() > 1 and not dist.is_initialized():
         try:
             dist.init_process_group(timeout=PATIENCE)
         except ValueError as error:
             raise UserError(
-                f"WORLD_SIZE={count()} in the environment says that this is one of several processes, but not "
+                f"WORLD_SIZE={world_size()} in the environment says that this is one of several processes, but not "
                 "where the others are; unset it, or start with torchrun"
             ) from error
 
 
-def leave(code: int) -> NoReturn:
+def exit_process(code: int) -> NoReturn:
     """End this process, without the end of its interpreter.
 
     There a thread of the process group's would abort the process if it was just letting go of a tensor, which takes
@@ -73,13 +73,13 @@ def leave(code: int) -> NoReturn:
 
 
 @contextmanager
-def together() -> Iterator[None]:
+def all_or_none() -> Iterator[None]:
     """What is done within succeeds in every process or in none: the error of one becomes everyone's.
 
     Raises:
         UserError: that of the first process which has one.
     """
-    if count() == 1:
+    if world_size() == 1:
         yield
         return
     mine: UserError | None = None
@@ -87,47 +87,47 @@ def together() -> Iterator[None]:
         yield
     except UserError as error:
         mine = error
-    sentences: list[str | None] = [None] * count()
+    sentences: list[str | None] = [None] * world_size()
     dist.all_gather_object(sentences, None if mine is None else str(mine))
     for sentence in sentences:
         if sentence is not None:
             raise UserError(sentence) from mine
 
 
-def share(batch: Tensor) -> Tensor:
-    """Of what all processes have, this one's part of the rows; `count` must divide them."""
-    return batch.chunk(count())[rank()]
+def shard(batch: Tensor) -> Tensor:
+    """Of what all processes have, this one's part of the rows; `world_size` must divide them."""
+    return batch.chunk(world_size())[rank()]
 
 
-def own(stream: str) -> str:
+def per_process(stream: str) -> str:
     """The name of a stream of random numbers that shall differ from process to process."""
-    return stream if first() else f"{stream} of process {rank()}"
+    return stream if is_main() else f"{stream} of process {rank()}"
 
 
-def average(tensors: Sequence[Tensor]) -> None:
+def all_reduce_mean_(tensors: Sequence[Tensor]) -> None:
     """Replace each tensor by its mean over the processes; all have one type and device."""
-    if count() == 1 or not tensors:
+    if world_size() == 1 or not tensors:
         return
     flat = torch.cat([tensor.flatten() for tensor in tensors])
     dist.all_reduce(flat)
-    means = (flat / count()).split([tensor.numel() for tensor in tensors])
+    means = (flat / world_size()).split([tensor.numel() for tensor in tensors])
     for tensor, mean in zip(tensors, means, strict=True):
         tensor.copy_(mean.view_as(tensor))
 
 
-def most(number: int) -> int:
+def all_reduce_max(number: int) -> int:
     """The largest of the processes' numbers."""
-    if count() == 1:
+    if world_size() == 1:
         return number
     largest = torch.tensor(number)
     dist.all_reduce(largest, dist.ReduceOp.MAX)
     return int(largest)
 
 
-def from_first(state: dict[str, Any]) -> dict[str, Any]:
+def broadcast(state: dict[str, Any]) -> dict[str, Any]:
     """The first of several processes' ``state``, tensors and primitives, on the CPU."""
     file = io.BytesIO()
-    if first():
+    if is_main():
         torch.save(state, file)
     sent = [file.getvalue()]
     dist.broadcast_object_list(sent)

@@ -13,7 +13,7 @@ from dcgan.errors import UserError
 log = logging.getLogger(__name__)
 
 
-def resume(state: TrainState, config: Config, run_dir: Path, origin: dict[str, Any]) -> None:
+def resume(state: TrainState, config: Config, run_dir: Path, metadata: dict[str, Any]) -> None:
     """Put ``state`` where the run directory, else the checkpoint that ``resume`` names, left it.
 
     Raises:
@@ -28,8 +28,8 @@ def resume(state: TrainState, config: Config, run_dir: Path, origin: dict[str, A
             raise UserError(
                 f"{run_dir} holds a run that did not begin from resume={config.resume}; set another name="
             )
-        changed = differences(own["config"], origin["config"])
-        if own["data_fingerprint"] != origin["data_fingerprint"]:
+        changed = differences(own["config"], metadata["config"])
+        if own["data_fingerprint"] != metadata["data_fingerprint"]:
             changed.append("the pictures themselves")
         if changed:
             raise UserError(
@@ -47,11 +47,11 @@ def resume(state: TrainState, config: Config, run_dir: Path, origin: dict[str, A
             shaping = ("model.", "data.image_size", "data.channels")
             changed = [
                 change
-                for change in differences(start["config"], origin["config"])
+                for change in differences(start["config"], metadata["config"])
                 if change.startswith(shaping)
             ]
-            if start["num_classes"] != origin["num_classes"]:
-                changed.append(f"{start['num_classes']} classes, now {origin['num_classes']}")
+            if start["num_classes"] != metadata["num_classes"]:
+                changed.append(f"{start['num_classes']} classes, now {metadata['num_classes']}")
             raise UserError(
                 f"resume={config.resume} holds networks of another shape ({'; '.join(changed)})"
             ) from error
@@ -60,7 +60,7 @@ def resume(state: TrainState, config: Config, run_dir: Path, origin: dict[str, A
 
 
 def save(
-    state: TrainState, config: Config, run_dir: Path, origin: dict[str, Any], *, last: bool = False
+    state: TrainState, config: Config, run_dir: Path, metadata: dict[str, Any], *, last: bool = False
 ) -> None:
     """Write a checkpoint. One that fails on the way is reported; the ``last`` one is an error.
 
@@ -69,7 +69,7 @@ def save(
     """
     directory = run_dir / "checkpoints"
     try:
-        checkpoint.save(directory, state.step, {**origin, **state.state_dict()}, config.checkpoint_keep)
+        checkpoint.save(directory, state.step, {**metadata, **state.state_dict()}, config.checkpoint_keep)
     except (OSError, RuntimeError) as error:
         if last:
             raise UserError(
@@ -97,13 +97,13 @@ class Best:
             except UserError as error:
                 log.warning("%s; the next evaluation replaces it", error)
 
-    def offer(self, state: TrainState, origin: dict[str, Any], measure: str, value: float) -> None:
+    def offer(self, state: TrainState, metadata: dict[str, Any], measure: str, value: float) -> None:
         """Keep ``state`` if the value, of which less is better, is the least so far."""
         if not value < self.value:  # neither is nan
             return
         evaluation = {"measure": measure, "value": value}
         try:
-            checkpoint.write(self.path, {**origin, **state.state_dict(), "evaluation": evaluation})
+            checkpoint.write(self.path, {**metadata, **state.state_dict(), "evaluation": evaluation})
         except (OSError, RuntimeError) as error:
             log.warning("best.pt cannot be written (%s); training goes on", error)
         else:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 GRACE = 300  # steps at first, when images are alike because nothing has been learnt
 PATIENCE = 5  # records in a row that must look bad, so that a rough minute goes without a word
+EVALUATIONS = 2  # and evaluations
 DECIDED = 0.99  # accuracy at which the discriminator has nothing left to learn
 SATURATED = 0.5  # share of its logits
 ALIKE = 0.4  # diversity of generated images over that of real ones
@@ -14,22 +15,27 @@ CHECKERED = 3.0  # power at the frequency of a checkerboard over that of real im
 
 
 class Watch:
-    """Looks at the scalars of a run, record by record; says each thing once."""
+    """Looks at a run, record by record and evaluation by evaluation; says each thing once."""
 
     def __init__(self) -> None:
         self._in_a_row: Counter[str] = Counter()
         self._said: set[str] = set()
 
     def look(self, step: int, scalars: dict[str, float]) -> list[str]:
-        """Sentences about what has looked bad `PATIENCE` times in a row.
+        """Sentences about what has looked bad `PATIENCE` times in a row, in the scalars of `dcgan.engine.train_step`."""
+        return self._new(_symptoms(scalars), PATIENCE) if step >= GRACE else []
 
-        Args:
-            step: steps done.
-            scalars: those of `dcgan.engine.train_step`, and the newest evaluation's measures if there was one.
-        """
-        for sentence, bad in _symptoms(scalars) if step >= GRACE else ():
+    def look_at_measures(self, measures: dict[str, float]) -> list[str]:
+        """The same of what has looked bad in `EVALUATIONS` in a row, in the measures of `dcgan.evaluation`."""
+        return self._new(_symptoms_of_images(measures), EVALUATIONS)
+
+    def _new(self, symptoms: Iterator[tuple[str, bool]], patience: int) -> list[str]:
+        new = set()
+        for sentence, bad in symptoms:
             self._in_a_row[sentence] = self._in_a_row[sentence] + 1 if bad else 0
-        new = {sentence for sentence, times in self._in_a_row.items() if times >= PATIENCE} - self._said
+            if self._in_a_row[sentence] >= patience:
+                new.add(sentence)
+        new -= self._said
         self._said |= new
         return sorted(new)
 
@@ -56,8 +62,11 @@ def _symptoms(scalars: dict[str, float]) -> Iterator[tuple[str, bool]]:
         "optim.discriminator_lr, or model.spectral_norm=true",
         max(scalars["gradient_norm/generator"], scalars["gradient_norm/discriminator"]) > EXPLODED,
     )
+
+
+def _symptoms_of_images(measures: dict[str, float]) -> Iterator[tuple[str, bool]]:
     yield (
         "the generated images have a checkerboard that real ones have not, as transposed convolutions leave it on "
         "even areas; model.upsample=resize leaves the least of it",
-        scalars.get("checkerboard", 0.0) > CHECKERED,
+        measures["checkerboard"] > CHECKERED,
     )

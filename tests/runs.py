@@ -94,12 +94,12 @@ def signalled_step(number, after):
         handler, come = signal.getsignal(number), []
         if callable(handler):
             signal.signal(number, lambda *frame: (come.append(number), handler(*frame)))
-        os.kill(os.getppid() if parallel.count() > 1 else os.getpid(), number)
+        os.kill(os.getppid() if parallel.world_size() > 1 else os.getpid(), number)
         while not come:
             time.sleep(0.01)
 
     def signalled(state, *rest):
-        if state.step == after and parallel.first():
+        if state.step == after and parallel.is_main():
             send()
         return step(state, *rest)
 

@@ -257,7 +257,7 @@ half_the_squared_length.forward = half_the_squared_length
 def test_penalties_by_hand(penalties, real, fake, expected, every, step, times):
     loss = LossConfig(penalty_every=every, **penalties)
     images = [torch.tensor([[[pixels]]], dtype=torch.float32) for pixels in (real, fake)]
-    *logits, penalty = engine.judged(half_the_squared_length, loss, step, *images, None)
+    *logits, penalty = engine.logits_and_penalty(half_the_squared_length, loss, step, *images, None)
     assert penalty == times * expected
     assert [logit.tolist() for logit in logits] == [[(a * a + b * b) / 2] for a, b in (real, fake)]
 
@@ -266,7 +266,7 @@ def test_a_penalty_is_the_mean_over_images_at_places_evenly_spread_between():
     real, fake = torch.full((2, 1, 1, 1), 8.0), torch.zeros(2, 1, 1, 1)
     loss = LossConfig(r1=1, r2=0, gradient_penalty=1, penalty_every=1)
     # A quarter and three quarters of the way from 8 to 0: (6 - 1)^2 and (2 - 1)^2.
-    penalty = engine.judged(half_the_squared_length, loss, 0, real, fake, None)[2]
+    penalty = engine.logits_and_penalty(half_the_squared_length, loss, 0, real, fake, None)[2]
     assert penalty == 32 + (25 + 1) / 2
 
 
@@ -275,7 +275,7 @@ def test_a_rare_penalty_has_as_many_times_the_weight(config, batch):
     state, penalties = engine.build(config, 10, CPU).discriminator.eval(), []
     for every in (1, 5):
         config.loss.r1, config.loss.penalty_every = 1.0, every
-        penalties.append(engine.judged(state, config.loss, 4, real, real.clone(), labels)[2].item())
+        penalties.append(engine.logits_and_penalty(state, config.loss, 4, real, real.clone(), labels)[2].item())
     assert penalties[1] == pytest.approx(5 * penalties[0])
 
 

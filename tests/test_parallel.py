@@ -37,7 +37,7 @@ def gradients():
         for name, module in network.layers.named_children():
             if isinstance(module, torch.nn.BatchNorm2d):
                 setattr(network.layers, name, torch.nn.Identity())
-    images, labels = (parallel.share(whole) for whole in (some_images(), torch.arange(4)))
+    images, labels = (parallel.shard(whole) for whole in (some_images(), torch.arange(4)))
     engine.train_step(state, config, images, labels)
     return [
         parameter.grad
@@ -62,13 +62,13 @@ def statistics():
     config = Config(model=ModelConfig(width=4, latent_dim=8), steps=10)
     config.data.image_size = (16, 16)
     state = engine.build(config, 0, CPU)
-    engine.train_step(state, config, parallel.share(some_images()), None)
+    engine.train_step(state, config, parallel.shard(some_images()), None)
     return list(state.generator_ema.buffers())
 
 
 def distances_of_first():
     """What the first process measures while the others go on."""
-    if not parallel.first():
+    if not parallel.is_main():
         return None
     features = torch.rand(2, 20, 3, generator=torch.Generator().manual_seed(0))
     return distances.frechet(*features), distances.kernel(*features)
@@ -80,7 +80,7 @@ def main():
     torch.save(
         [gradients(), stopped(), statistics(), distances_of_first()], f"{sys.argv[1]}{parallel.rank()}"
     )
-    parallel.leave(0)
+    parallel.exit_process(0)
 
 
 @pytest.fixture(scope="module")
@@ -225,7 +225,7 @@ def test_several_processes_that_nobody_brought_together_are_a_sentence(command):
 
 @pytest.mark.parametrize("rank", ["0", "1"])
 def test_no_process_waits_for_the_end_of_its_interpreter(rank):
-    # Where a thread of the process group's aborts one process in some hundreds; see `parallel.leave`.
+    # Where a thread of the process group's aborts one process in some hundreds; see `parallel.exit_process`.
     program = "import atexit; atexit.register(print, 'ended'); from dcgan import train; train.main()"
     environment = os.environ | {"RANK": rank, "WORLD_SIZE": "2"}
     done = subprocess.run(

@@ -121,10 +121,10 @@ class Batches:
                 f"{f'set batch_size={count} or less, or ' if count > 1 else ''}find more pictures"
             )
         self.shared = shared
-        if shared and (batch_size % parallel.count() or batch_size < 2 * parallel.count()):
+        if shared and (batch_size % parallel.world_size() or batch_size < 2 * parallel.world_size()):
             raise UserError(
-                f"batch_size={batch_size} cannot be shared out to {parallel.count()} processes; "
-                f"set a multiple of {parallel.count()}, at least 2 each"
+                f"batch_size={batch_size} cannot be shared out to {parallel.world_size()} processes; "
+                f"set a multiple of {parallel.world_size()}, at least 2 each"
             )
         self.data, self.device, self.augment = data, device, augment or AugmentConfig()
         self.labels = torch.from_numpy(data.labels).to(device)
@@ -153,7 +153,7 @@ class Batches:
         chosen = self._order(epoch)[batch * self.batch_size : (batch + 1) * self.batch_size]
         stream = "augment"
         if self.shared:
-            chosen, stream = parallel.share(chosen), parallel.own(stream)
+            chosen, stream = parallel.shard(chosen), parallel.per_process(stream)
         if self.resident is None:
             images = self.data.images(chosen.numpy()).to(self.device)
         else:

@@ -1,0 +1,171 @@
+"""A whole training: build, resume, loop; and what several processes do of it. The command is in `train`."""
+
+import logging
+import signal
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+
+from dcgan import data, engine, evaluation, parallel, run_directory, sampling
+from dcgan.config import Config
+from dcgan.device import choose_device
+from dcgan.engine import TrainState
+from dcgan.evaluation import Evaluator
+from dcgan.images import grid
+from dcgan.tracking import Tracker
+from dcgan.watch import Watch
+
+log = logging.getLogger(__name__)
+
+
+def train(config: Config, run_dir: Path) -> int:
+    """Train, or go on training, in ``run_dir``, which nobody else uses; returns the exit code."""
+    with parallel.all_or_none():
+        # --- Build ---
+        device = choose_device(config.device)
+        found = data.load(config.data)
+        augment, on_device = config.data.augment, config.data.on_device
+        batches = data.Batches(
+            found.shown, config.batch_size, config.seed, device, augment, on_device, shared=True
+        )
+        num_classes = len(found.train.classes) if config.model.conditional else 0
+        state = engine.build(config, num_classes, device)
+        # What a checkpoint says of where it comes from, beside the state. The pictures are all that could be shown.
+        fingerprint = found.train.fingerprint
+        metadata = {"config": config.to_plain(), "num_classes": num_classes, "data_fingerprint": fingerprint}
+
+        # --- Resume ---
+        if parallel.is_main():
+            run_directory.resume(state, config, run_dir, metadata)
+    if parallel.world_size() > 1:
+        state.load_state_dict(parallel.broadcast(state.state_dict()))
+    if state.step >= config.steps:
+        log.info("%s is finished: step %d of %d", run_dir, state.step, config.steps)
+        return 0
+    evaluator = None
+    with parallel.all_or_none():
+        if parallel.is_main():
+            write_settings(run_dir, config, state, len(found.shown), len(found.held_out), device)
+            run_directory.list_skipped(run_dir, found.skipped)
+            if config.evaluate_every:
+                evaluator = evaluation.Evaluator(found, config.evaluate_samples, num_classes > 0, device)
+
+    if parallel.is_main():
+        stopped_by = loop(config, run_dir, state, batches, evaluator, metadata)
+    else:
+        stopped_by = worker_loop(config, state, batches, conditional=num_classes > 0)
+    if state.step < config.steps:
+        log.info("stopped and saved at step %d; the same command goes on from there", state.step)
+    else:
+        log.info("finished: %s", run_dir)
+    return 128 + stopped_by if stopped_by else 0
+
+
+def loop(
+    config: Config,
+    run_dir: Path,
+    state: TrainState,
+    batches: data.Batches,
+    evaluator: Evaluator | None,
+    metadata: dict[str, Any],
+) -> int:
+    """Step until all are done or a signal comes; returns the signal's number, or 0."""
+    num_classes, watch = metadata["num_classes"], Watch()
+    best = run_directory.Best(run_dir, afresh=state.step == 0)
+    latents, labels, columns = sampling.fixed_inputs(state.generator_ema, num_classes)
+    stopped_by, step = 0, state.step
+    losses: dict[str, float] = {}  # the newest
+    results: dict[str, float] = {}  # of the newest evaluation
+
+    def due(every: int) -> bool:
+        return every > 0 and (step % every == 0 or step == config.steps)
+
+    about = (run_dir, state.step, config.steps, config.batch_size, evaluator.headline if evaluator else None)
+    with Tracker(*about) as tracker, StopSignals() as stop:
+        if tracker.fresh or state.step == 0:
+            tracker.text("settings", (run_dir / "config.yaml").read_text())
+            examples = batches.data.examples(columns, sampling.GRID_ROWS, by_class=num_classes > 0)
+            tracker.picture(0, "real", grid(examples, columns))
+        while state.step < config.steps and not (stopped_by := parallel.all_reduce_max(stop.received)):
+            step = state.step + 1
+            real, classes = batches[state.step]
+            asked = classes if num_classes else None
+            result = engine.train_step(state, config, real, asked, statistics=due(config.log_every))
+            tracker.advance()
+            if due(config.log_every):
+                scalars = {name: float(value) for name, value in result.items()}
+                tracker.scalars(step, scalars)
+                tracker.warn(step, watch.look(step, scalars))
+                losses |= {name: value for name, value in scalars.items() if name.startswith("loss/")}
+            if due(config.sample_every):
+                with tracker.aside():
+                    samples = sampling.generate(state.generator_ema, latents, labels)
+                    tracker.picture(step, "samples", grid(samples, columns))
+            if evaluator is not None and due(config.evaluate_every):
+                with tracker.aside():
+                    images = sampling.generate_many(state.generator_ema, evaluator.count, evaluator.labels)
+                    measures = evaluator(images)
+                    tracker.measures(step, evaluation.scalars(measures), evaluation.summary(measures))
+                    best.offer(state, metadata, evaluator.headline, measures[evaluator.headline].value)
+                results = {name: measure.value for name, measure in measures.items()}
+                tracker.warn(step, watch.look_at_measures(results))
+            if due(config.checkpoint_every) and step < config.steps:
+                run_directory.save(state, config, run_dir, metadata)
+        run_directory.save(state, config, run_dir, metadata, last=True)
+        if state.step == config.steps:
+            tracker.finish(config.to_plain(), results or losses)
+    return stopped_by or parallel.all_reduce_max(stop.received)
+
+
+def worker_loop(config: Config, state: TrainState, batches: data.Batches, conditional: bool) -> int:
+    """What torchrun's other processes do of `loop`: the steps, and nothing that the first one writes."""
+    stopped_by = 0
+    with StopSignals() as stop:
+        while state.step < config.steps and not (stopped_by := parallel.all_reduce_max(stop.received)):
+            real, classes = batches[state.step]
+            engine.train_step(state, config, real, classes if conditional else None, statistics=False)
+    return stopped_by or parallel.all_reduce_max(stop.received)
+
+
+def write_settings(
+    run_dir: Path, config: Config, state: TrainState, count: int, held_out: int, device: torch.device
+) -> None:
+    """Write the run's settings, and say in a line what is about to be trained."""
+    (run_dir / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(config.to_plain())))
+    height, width = config.data.image_size
+    generator, discriminator = (
+        sum(parameter.numel() for parameter in network.parameters()) / 1e6
+        for network in (state.generator, state.discriminator)
+    )
+    log.info(
+        "%s: %s pictures of %d x %d (%s held out), generator %.2f M and discriminator %.2f M parameters, on %s",
+        *(run_dir, f"{count:,}", height, width, f"{held_out:,}", generator, discriminator, device),
+    )
+
+
+class StopSignals:
+    """While entered, Ctrl-C and SIGTERM are noted in `received` instead of ending the process.
+
+    A second Ctrl-C ends it at once; the checkpoints on the disk stay valid.
+    """
+
+    def __init__(self) -> None:
+        self.received: int = 0
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> "StopSignals":
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._previous[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT and self.received:
+            raise KeyboardInterrupt
+        self.received = number
