@@ -30,7 +30,7 @@ class OnBadFile(StrEnum):
 
 
 class Upsample(StrEnum):
-    """How the generator doubles the size of a map."""
+    """How the generator doubles the size of a map; its first, from one pixel, is a transposed convolution always."""
 
     scratch = "scratch"  # dcgan.conv_transpose.ConvTranspose2d
     builtin = "builtin"  # torch.nn.ConvTranspose2d

@@ -27,7 +27,7 @@ from dcgan.errors import UserError
 Choice = TypeVar("Choice", bound=StrEnum)
 Schema = TypeVar("Schema")
 
-# Settings that may differ when a run is taken up again, and that its name does not have.
+# Settings that may differ when a run is taken up again, and, but for data.root, that its name does not have.
 INCIDENTAL = {
     "data.root",  # the pictures themselves have a fingerprint
     "data.download",
@@ -117,10 +117,10 @@ class ModelConfig:
         _in_range("model.latent_dim", self.latent_dim, 1)
         _in_range("model.width", self.width, 1)
         _in_range("model.kernel_size", self.kernel_size, 2, 8)
-        if self.algorithm is not Algorithm.auto and self.upsample is not Upsample.scratch:
+        # All others begin with our layer, from the latents to the first map.
+        if self.algorithm is not Algorithm.auto and self.upsample is Upsample.builtin:
             raise UserError(
-                f"model.algorithm={self.algorithm} has no effect with model.upsample={self.upsample}; "
-                "leave it out or set model.upsample=scratch"
+                f"model.algorithm={self.algorithm} has no effect with model.upsample=builtin; leave one of them out"
             )
 
 

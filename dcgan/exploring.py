@@ -29,8 +29,8 @@ def way(stops: Tensor, frames: int, *, spherical: bool, closed: bool) -> Tensor:
     Args:
         stops: where to go through.
         frames: from one stop to the next, the first included.
-        spherical: turn and stretch evenly, so that the points on the way are as long as the ends are (White
-            2016, section 2); else the straight line, whose middle is too close to zero.
+        spherical: on a great circle where both ends are equally long, and nearly so where they are nearly, as latents
+            from N(0, 1) (White 2016, section 2); else on the straight line, whose middle is too close to zero.
         closed: back to the first in the end; else the last stop is the last point.
     """
     points = []

@@ -61,6 +61,9 @@ def generator_loss(config: LossConfig, fake: Tensor, real: Tensor | None) -> Ten
 def squared_gradient(logits: Tensor, images: Tensor) -> Tensor:
     """``|dD/dx|^2``, averaged: R1 at real and R2 at generated images (Mescheder et al. 2018, equation 9, 10).
 
+    Through BatchNorm an image's logit depends a little on the others of the batch, and the gradient is that of the
+    sum of all logits by this image.
+
     Args:
         logits: ``(N,)``, computed from ``images``.
         images: ``(N, C, H, W)`` that require a gradient.

@@ -275,7 +275,9 @@ def test_a_rare_penalty_has_as_many_times_the_weight(config, batch):
     state, penalties = engine.build(config, 10, CPU).discriminator.eval(), []
     for every in (1, 5):
         config.loss.r1, config.loss.penalty_every = 1.0, every
-        penalties.append(engine.logits_and_penalty(state, config.loss, 4, real, real.clone(), labels)[2].item())
+        penalties.append(
+            engine.logits_and_penalty(state, config.loss, 4, real, real.clone(), labels)[2].item()
+        )
     assert penalties[1] == pytest.approx(5 * penalties[0])
 
 

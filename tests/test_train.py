@@ -280,7 +280,10 @@ BAD_INPUT = [
     (["data.image_size=4"], "data.image_size=4 must be"),
     (["data.image_size=[28]"], "data.image_size=[28] must be"),
     (["model.upsample=foo"], "model.upsample: Invalid value 'foo', expected one of [scratch, builtin"),
-    (["model.upsample=builtin", "model.algorithm=gemm"], "model.algorithm=gemm has no effect"),
+    (
+        ["model.upsample=builtin", "model.algorithm=gemm"],
+        "model.algorithm=gemm has no effect with model.upsample=b",
+    ),
     (["model.kernel_size=1"], "model.kernel_size=1 must be from 2 to 8"),
     (["optim.generator_lr=nan"], "optim.generator_lr=nan must be"),
     (["optim.betas=[0.5]"], "optim.betas=[0.5] must be two numbers"),

@@ -179,7 +179,7 @@ class _Partial:
     def _begin(self, shape: tuple[int, ...]) -> None:
         needed, free = math.prod(shape), shutil.disk_usage(self.directory).free
         if needed > free:
-            self.directory.rmdir()
+            shutil.rmtree(self.directory)  # nothing in it is of use yet
             raise UserError(
                 f"{self.total:,} pictures take {needed / 1e9:.1f} GB prepared, and data.store={self.path.parent} "
                 f"has {free / 1e9:.1f} GB free; choose another data.store or a smaller data.image_size"

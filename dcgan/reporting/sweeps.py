@@ -46,7 +46,7 @@ class Run:
 
     @property
     def seconds(self) -> float | None:
-        """Time spent in training steps."""
+        """Time spent in training steps and their checkpoints."""
         return self.step * int(self.settings["batch_size"]) / self.speed if self.speed else None
 
 
