@@ -79,7 +79,7 @@ class Latents(StrEnum):
 
 
 class LossName(StrEnum):
-    """What discriminator and generator play for, see `dcgan.losses`."""
+    """The adversarial loss, see `dcgan.losses`."""
 
     nonsaturating = "nonsaturating"
     hinge = "hinge"

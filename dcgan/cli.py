@@ -36,7 +36,7 @@ CONFIG_DIR = next(
     for path in (Path(__file__).parent / "configs", Path(__file__).parents[1] / "configs")
     if path.is_dir()
 )
-LONGEST_NAME = 200  # of a directory that is made of settings; most systems take 255
+MAX_NAME_LENGTH = 200  # of a directory that is made of settings; most systems take 255
 _directories: set[Path] = set()  # of the runs of the sweep that is under way
 
 
@@ -62,9 +62,9 @@ def run_name(name: str | None, data_name: str, overrides: Iterable[str]) -> str:
                 value = Path(value.strip("'\"")).stem
             parts.add(re.sub(r"[^A-Za-z0-9.]+", "_", f"{key.split('.')[-1]}_{value}").strip("_"))
     whole = "-".join([data_name, *sorted(parts)])
-    if len(whole) <= LONGEST_NAME:
+    if len(whole) <= MAX_NAME_LENGTH:
         return whole
-    return f"{whole[: LONGEST_NAME - 9]}-{zlib.crc32(whole.encode()):08x}"
+    return f"{whole[: MAX_NAME_LENGTH - 9]}-{zlib.crc32(whole.encode()):08x}"
 
 
 def to_config(composed: DictConfig) -> Config:

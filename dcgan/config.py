@@ -126,7 +126,7 @@ class ModelConfig:
 
 @dataclass
 class LossConfig:
-    """What both networks lower, and what the discriminator is shown."""
+    """What both networks minimise, and what the discriminator is shown."""
 
     name: LossName = LossName.nonsaturating
     label_smoothing: float = 0.0  # what the target of real images is below 1; of nonsaturating

@@ -23,7 +23,7 @@ from dcgan.losses import (
     saturated,
     squared_gradient,
 )
-from dcgan.networks import Discriminator, Generator, initialise, placed, spectral_normalise
+from dcgan.networks import Discriminator, Generator, initialise, spectral_normalise, to_device
 from dcgan.randomness import generator as random_generator
 
 
@@ -70,7 +70,7 @@ def build(config: Config, num_classes: int, device: torch.device) -> TrainState:
     initialise(discriminator, config.seed, "discriminator")
     if config.model.spectral_norm:
         spectral_normalise(discriminator, config.seed)
-    generator, discriminator = placed(generator, device), placed(discriminator, device)
+    generator, discriminator = to_device(generator, device), to_device(discriminator, device)
     generator_ema = copy.deepcopy(generator).eval()
     if config.compile:
         compile_networks(generator, discriminator, device)
@@ -128,8 +128,8 @@ def train_step(
 
     with precision(config, real.device):
         fake = g(latents, labels)
-        real_seen = shown(real, config, step, "real")
-        fake_seen = shown(fake.detach(), config, step, "generated")
+        real_seen = discriminator_view(real, config, step, "real")
+        fake_seen = discriminator_view(fake.detach(), config, step, "generated")
         real_logits, fake_logits, penalty = logits_and_penalty(
             d, config.loss, step, real_seen, fake_seen, labels
         )
@@ -138,7 +138,7 @@ def train_step(
 
     d.requires_grad_(False)  # its weights take no gradient in the generator's step
     with precision(config, real.device):
-        fake_logits_after = d(shown(fake, config, step, "generator's"), labels)
+        fake_logits_after = d(discriminator_view(fake, config, step, "generator's"), labels)
         compared = d(real_seen, labels) if config.loss.name is LossName.relativistic else None
     g_loss = generator_loss(config.loss, fake_logits_after, compared)
     g_grad_norm = _update(state, g, state.generator_optimizer, g_loss, g_lr)
@@ -171,7 +171,7 @@ def precision(config: Config, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=lower)
 
 
-def shown(images: Tensor, config: Config, step: int, which: str) -> Tensor:
+def discriminator_view(images: Tensor, config: Config, step: int, which: str) -> Tensor:
     """What the discriminator is shown of images: changed and with noise, each time in a way of its own."""
     loss = config.loss
     random = random_generator(config.seed, parallel.per_process(f"augment {which}"), step)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dcgan.data import Data
 from dcgan.errors import UserError
-from dcgan.evaluation.outsiders import nearest
+from dcgan.evaluation.pixel_classifiers import nearest
 from dcgan.images import grid, joined, to_picture
 from dcgan.networks import Generator
 from dcgan.randomness import generator as random_generator
@@ -20,10 +20,10 @@ from dcgan.sampling import GRID_ROWS, TrainedGenerator, latents_of, render
 
 NEIGHBOURS = 5
 AROUND = 0.25  # how far the images around a sum may be from it in each number; Radford et al. 2015, figure 7
-LEAST_SIDE = 56  # pixels that an image is enlarged to, about
+MIN_SIDE = 56  # pixels that an image is enlarged to, about
 
 
-def way(stops: Tensor, frames: int, *, spherical: bool, closed: bool) -> Tensor:
+def interpolated(stops: Tensor, frames: int, *, spherical: bool, closed: bool) -> Tensor:
     """Points on the way from each stop to the next, ``(T, Z)`` from ``(S, Z)``.
 
     Args:
@@ -57,7 +57,7 @@ def between_seeds(
     closed: bool,
 ) -> Tensor:
     """A walk from seed to seed, in each of the classes at once: uint8 ``(T, R, C, H, W)``."""
-    latents = way(latents_of(trained.network, seeds), frames, spherical=spherical, closed=closed)
+    latents = interpolated(latents_of(trained.network, seeds), frames, spherical=spherical, closed=closed)
     chosen, embedding = trained.known(classes), trained.network.embedding
     if chosen is None or embedding is None:
         return _every_pair(trained.network, latents, torch.empty(1, 0))
@@ -81,7 +81,7 @@ def between_classes(
     chosen, embedding = trained.known(classes), trained.network.embedding
     if chosen is None or embedding is None:
         raise UserError("between=classes, but this run is unconditional; leave it out")
-    kinds = way(embedding(torch.tensor(chosen)), frames, spherical=False, closed=closed)
+    kinds = interpolated(embedding(torch.tensor(chosen)), frames, spherical=False, closed=closed)
     return _every_pair(trained.network, latents_of(trained.network, seeds), kinds).transpose(0, 1)
 
 
@@ -177,4 +177,4 @@ def _every_pair(network: Generator, latents: Tensor, embeddings: Tensor) -> Tens
 
 def _enlarged(images: Tensor, columns: int) -> Image.Image:
     """A grid of uint8 ``(N, C, H, W)``, small images larger."""
-    return to_picture(grid(images, columns), max(1, LEAST_SIDE // max(images.shape[2:])))
+    return to_picture(grid(images, columns), max(1, MIN_SIDE // max(images.shape[2:])))

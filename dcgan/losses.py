@@ -1,6 +1,6 @@
 """Adversarial losses, functions of the discriminator's logits ``(N,)``, and penalties on its gradient.
 
-Each loss has a game of two: what the discriminator lowers and what the generator lowers. All return scalars.
+Each has two sides: what the discriminator minimises and what the generator minimises. All return scalars.
 """
 
 import torch
@@ -15,7 +15,7 @@ SATURATED = 7.0
 
 
 def discriminator_loss(config: LossConfig, real: Tensor, fake: Tensor) -> Tensor:
-    """What the discriminator lowers, of its logits for real and generated images.
+    """What the discriminator minimises, of its logits for real and generated images.
 
     * nonsaturating: ``-log D(x) - log(1 - D(G(z)))`` (Goodfellow et al. 2014, equation 1). With
       ``label_smoothing`` s the target of real images is 1 - s, that of generated ones stays 0 (Salimans et
@@ -42,7 +42,7 @@ def discriminator_loss(config: LossConfig, real: Tensor, fake: Tensor) -> Tensor
 
 
 def generator_loss(config: LossConfig, fake: Tensor, real: Tensor | None) -> Tensor:
-    """What the generator lowers; ``real`` are the logits of real images, which only relativistic needs.
+    """What the generator minimises; ``real`` are the logits of real images, which only relativistic needs.
 
     ``-log D(G(z))`` for nonsaturating (Goodfellow et al. 2014, section 3); see `discriminator_loss` for the rest.
     """

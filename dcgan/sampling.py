@@ -15,14 +15,14 @@ from dcgan import checkpoint, data
 from dcgan.config import Config
 from dcgan.errors import UserError
 from dcgan.images import to_uint8
-from dcgan.networks import Generator, placed
+from dcgan.networks import Generator, to_device
 from dcgan.randomness import generator as random_generator
 
 GRID_ROWS = 8
 UNLABELLED_COLUMNS = 10
-AT_ONCE = 250  # images in a batch, where many are wanted
+BATCH_SIZE = 250  # images in a batch, where many are wanted
 STANDING_BATCHES, STANDING_BATCH = 100, 64
-MOST_COLUMNS = 20  # of a set with more classes the grid shows the first so many
+MAX_COLUMNS = 20  # of a set with more classes the grid shows the first so many
 
 
 @dataclass
@@ -120,7 +120,7 @@ def load_generator(
     config = Config.from_plain(state["config"])
     num_classes = state["num_classes"]
     network = Generator(config.model, config.data.image_size, config.data.channels, num_classes)
-    network = placed(network, torch.device("cpu"))
+    network = to_device(network, torch.device("cpu"))
     network.load_state_dict(state["generator_ema" if weights == "ema" else "generator"])
     network.truncation = truncation
     if statistics == "standing":
@@ -140,7 +140,7 @@ def fixed_inputs(network: Generator, num_classes: int) -> tuple[Tensor, Tensor |
     """
     if not num_classes:
         return latents_of(network, range(GRID_ROWS * UNLABELLED_COLUMNS)), None, UNLABELLED_COLUMNS
-    columns = min(num_classes, MOST_COLUMNS)
+    columns = min(num_classes, MAX_COLUMNS)
     latents = latents_of(network, range(GRID_ROWS)).repeat_interleave(columns, dim=0)
     return latents, torch.arange(columns).repeat(GRID_ROWS), columns
 
@@ -171,8 +171,8 @@ def generate_many(network: Generator, count: int, labels: Tensor | None, seed: i
     device = next(network.parameters()).device
     latents = network.draw(count, random_generator(seed, "evaluation latents"))
     images = []
-    for start in range(0, count, AT_ONCE):
-        rows = slice(start, start + AT_ONCE)
+    for start in range(0, count, BATCH_SIZE):
+        rows = slice(start, start + BATCH_SIZE)
         asked = None if labels is None else labels[rows].to(device)
         images.append(to_uint8(network(latents[rows].to(device), asked)).cpu())
     return torch.cat(images)
@@ -205,7 +205,7 @@ def use_standing_statistics(network: Generator, num_classes: int) -> None:
 def columns_for(labels: Tensor) -> int:
     """Columns of a grid in which each shows one class, where the labels go round; else a square."""
     kinds = len(set(labels.tolist()))
-    return kinds if 1 < kinds <= MOST_COLUMNS else math.ceil(math.sqrt(len(labels)))
+    return kinds if 1 < kinds <= MAX_COLUMNS else math.ceil(math.sqrt(len(labels)))
 
 
 def parse_numbers(setting: str, text: str) -> list[int]:

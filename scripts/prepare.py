@@ -30,7 +30,7 @@ def main() -> None:
         print(f"skipped: {name} {reason}")
     if len(found.shown) < len(found.train):
         print(f"{len(found.shown):,} of those to train on are trained on: data.limit")
-    columns = min(len(found.train.classes) or sampling.UNLABELLED_COLUMNS, sampling.MOST_COLUMNS)
+    columns = min(len(found.train.classes) or sampling.UNLABELLED_COLUMNS, sampling.MAX_COLUMNS)
     examples = found.train.examples(columns, sampling.GRID_ROWS, by_class=bool(found.train.classes))
     save_png(grid(examples, columns), found.store / "examples.png")
     print(f"examples: {found.store / 'examples.png'}")

@@ -204,11 +204,14 @@ def test_a_step_that_is_not_finite_is_stopped_before_the_update(config, batch, s
 
 def test_two_draws_of_what_the_discriminator_is_shown_are_independent(config, batch):
     config.loss.instance_noise = 0.5
-    noise = [engine.shown(batch[0], config, 3, which) - batch[0] for which in ("real", "generated", "real")]
+    noise = [
+        engine.discriminator_view(batch[0], config, 3, which) - batch[0]
+        for which in ("real", "generated", "real")
+    ]
     assert torch.equal(noise[0], noise[2])
     assert not torch.equal(noise[0], noise[1])
     assert noise[0].std() == pytest.approx(0.5 * 0.7, rel=0.05)  # step 3 of 10
-    assert torch.equal(engine.shown(batch[0], config, config.steps, "real"), batch[0])
+    assert torch.equal(engine.discriminator_view(batch[0], config, config.steps, "real"), batch[0])
 
 
 def test_the_discriminator_sees_nothing_but_what_is_shown(config, batch):

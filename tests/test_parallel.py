@@ -145,7 +145,7 @@ def test_a_batch_that_cannot_be_shared_out_is_refused(monkeypatch):
 
 @pytest.mark.parametrize("rank", ["0", "1"])
 def test_the_classifier_that_measures_is_that_of_one_process(monkeypatch, tmp_path, rank):
-    for steps in ("LEAST_STEPS", "MOST_STEPS"):
+    for steps in ("MIN_STEPS", "MAX_STEPS"):
         monkeypatch.setattr(classifier, steps, 3)
     store = np.random.default_rng(0).integers(0, 256, (20, 1, 8, 8), np.uint8)
     images = ImageSet(store, np.arange(20), np.arange(20) % 2, ["even", "odd"], "")

@@ -193,16 +193,18 @@ def test_walks_and_films(here, tmp_path, run):
 
 def test_a_spherical_walk_keeps_the_length_and_a_straight_one_does_not():
     ends = sampling.latents_of(Generator(ModelConfig(width=2, latent_dim=64), (8, 8), 1, 0), [1, 2])
-    spherical, straight = (exploring.way(ends, 10, spherical=kind, closed=True) for kind in (True, False))
+    spherical, straight = (
+        exploring.interpolated(ends, 10, spherical=kind, closed=True) for kind in (True, False)
+    )
     for way in (spherical, straight):
         assert way.shape == (20, 64)
         torch.testing.assert_close(way[[0, 10]], ends)
     assert spherical.norm(dim=1).min() > 0.95 * ends.norm(dim=1).min()
     assert straight.norm(dim=1).min() < 0.9 * ends.norm(dim=1).min()
     torch.testing.assert_close(straight[5], ends.mean(0))
-    there = exploring.way(ends, 10, spherical=False, closed=False)
+    there = exploring.interpolated(ends, 10, spherical=False, closed=False)
     torch.testing.assert_close(there, straight[:11])  # and not back
-    to_itself = exploring.way(ends[:1], 3, spherical=True, closed=True)
+    to_itself = exploring.interpolated(ends[:1], 3, spherical=True, closed=True)
     torch.testing.assert_close(to_itself, ends[:1].repeat(3, 1))
 
 
@@ -251,7 +253,7 @@ def test_arithmetic_of_latents(run):
 
 
 def test_the_nearest_training_images_stand_beside_a_copy_of_one(here, run, monkeypatch):
-    monkeypatch.setattr("dcgan.evaluation.outsiders.NUMBERS", 700 * 784)
+    monkeypatch.setattr("dcgan.evaluation.pixel_classifiers.NUMBERS", 700 * 784)
     pictures = sampling.load_generator(run).pictures()
     copies = pictures.train.images(slice(0, 4500, 500))
     shown = np.array(exploring.beside_nearest(copies, pictures).convert("L"))

@@ -362,7 +362,7 @@ def test_names_are_short_enough_for_a_directory_and_all_different():
     many = [f"data.augment.number_{i}={i}" for i in range(40)]
     names = {cli.run_name(None, "folder", [*many, f"seed={seed}"]) for seed in range(3)}
     assert len(names) == 3
-    assert all(len(name) == cli.LONGEST_NAME for name in names)
+    assert all(len(name) == cli.MAX_NAME_LENGTH for name in names)
 
 
 def test_where_a_run_begins_is_part_of_what_it_is(here, tmp_path, tiny):

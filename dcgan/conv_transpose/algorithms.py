@@ -17,14 +17,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dcgan.conv_transpose.arithmetic import Geometry, Pair, inserted_zeros, kernel_span, transpose_padding
+from dcgan.conv_transpose.arithmetic import (
+    Geometry,
+    Pair,
+    effective_kernel_size,
+    inserted_zeros,
+    transpose_padding,
+)
 from dcgan.conv_transpose.convolution import convolve, in_graph
 from dcgan.conv_transpose.cutting import ALL, cropped, dilated, kernel_blocks, like_products, part
 
 Algorithm = Callable[[Tensor, Tensor, Geometry], Tensor]
 
-# Numbers in each factor that `gemm` multiplies and in what it adds up at once: 2 MB in float32.
-NUMBERS_AT_ONCE = 2**19
+# Elements of each factor that `gemm` multiplies and in what it adds up at once: 2 MB in float32.
+ELEMENTS_PER_CHUNK = 2**19
 
 
 def scatter(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
@@ -59,8 +65,8 @@ def zero_insert(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     x = part(x.reshape(n, c, h * sh, w * sw), ALL, ALL, slice((h - 1) * sh + 1), slice((w - 1) * sw + 1))
     top = transpose_padding(k, geometry.padding[0], dh)
     left = transpose_padding(l, geometry.padding[1], dw)
-    bottom = geometry.output_size[0] - 1 + kernel_span(k, dh) - x.shape[2] - top
-    right = geometry.output_size[1] - 1 + kernel_span(l, dw) - x.shape[3] - left
+    bottom = geometry.output_size[0] - 1 + effective_kernel_size(k, dh) - x.shape[2] - top
+    right = geometry.output_size[1] - 1 + effective_kernel_size(l, dw) - x.shape[3] - left
     x = F.pad(x, (left, right, top, bottom))
     return convolve(x, _flipped(weight, geometry.groups), dilation=geometry.dilation, groups=geometry.groups)
 
@@ -206,7 +212,7 @@ def _parts(n: int, numbers: int) -> tuple[Sequence[int], int]:
     """
     if in_graph():
         return [0], n
-    parts = -(-n // max(1, NUMBERS_AT_ONCE // numbers))
+    parts = -(-n // max(1, ELEMENTS_PER_CHUNK // numbers))
     at_once = -(-n // max(1, parts))
     return [min(part * at_once, n - at_once) for part in range(parts)], at_once
 

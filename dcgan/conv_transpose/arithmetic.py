@@ -10,7 +10,7 @@ from typing import NamedTuple
 Pair = tuple[int, int]
 
 
-def kernel_span(kernel_size: int, dilation: int = 1) -> int:
+def effective_kernel_size(kernel_size: int, dilation: int = 1) -> int:
     """Pixels from the first to the last tap of a kernel, both included."""
     return dilation * (kernel_size - 1) + 1
 
@@ -22,7 +22,7 @@ def conv_output_size(
 
     The floor is why one ``W2`` can come from several ``W1``, see `conv_input_sizes`.
     """
-    return (size + 2 * padding - kernel_span(kernel_size, dilation)) // stride + 1
+    return (size + 2 * padding - effective_kernel_size(kernel_size, dilation)) // stride + 1
 
 
 def conv_input_sizes(
@@ -41,7 +41,7 @@ def transpose_padding(kernel_size: int, padding: int = 0, dilation: int = 1) -> 
 
     Negative where the padding is larger than ``F - 1``: then the input is cropped instead.
     """
-    return kernel_span(kernel_size, dilation) - padding - 1
+    return effective_kernel_size(kernel_size, dilation) - padding - 1
 
 
 def inserted_zeros(stride: int) -> int:
@@ -51,7 +51,7 @@ def inserted_zeros(stride: int) -> int:
 
 def full_output_size(size: int, kernel_size: int, stride: int = 1, dilation: int = 1) -> int:
     """Size before any cropping, ``(W2 - 1) S + F``: what every framework's transposed convolution is a window of."""
-    return (size - 1) * stride + kernel_span(kernel_size, dilation)
+    return (size - 1) * stride + effective_kernel_size(kernel_size, dilation)
 
 
 def overlap(kernel_size: int, stride: int = 1, dilation: int = 1) -> tuple[int, int]:
@@ -99,13 +99,13 @@ def same_padding(size: int, kernel_size: int, stride: int = 1, dilation: int = 1
     An odd number of pixels leaves the larger half for the end, as TensorFlow has it.
     """
     output_size = -(-size // stride)
-    total = max((output_size - 1) * stride + kernel_span(kernel_size, dilation) - size, 0)
+    total = max((output_size - 1) * stride + effective_kernel_size(kernel_size, dilation) - size, 0)
     return total // 2, total - total // 2
 
 
 def full_padding(kernel_size: int, dilation: int = 1) -> int:
     """*Full* padding of a convolution, ``F - 1``: every output that sees at least one pixel."""
-    return kernel_span(kernel_size, dilation) - 1
+    return effective_kernel_size(kernel_size, dilation) - 1
 
 
 def same_crop(

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dcgan.conv_transpose.arithmetic import Pair, conv_output_size, kernel_span
+from dcgan.conv_transpose.arithmetic import Pair, conv_output_size, effective_kernel_size
 
 
 def convolve(
@@ -55,14 +55,14 @@ def correlate(
         patches, order = _covered(x, kernel_size, padding, dilation).permute(_order(x)), _order(x)
         product = y.flatten(1).t() @ patches.flatten(1)
         sizes, back = patches.shape[1:], [order.index(axis) for axis in range(4)]
-        gradient: Tensor = product.unflatten(1, sizes).permute(back)
-        return gradient
+        by_product: Tensor = product.unflatten(1, sizes).permute(back)
+        return by_product
     # In the memory format of a weight, whose numbers do not matter; torch.nn.grad gives none of channels_last.
     memory_format = torch.channels_last if is_channels_last(x) else torch.contiguous_format
     shape = (y.shape[1], x.shape[1] // groups, *kernel_size)
     like = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=memory_format)
     how = (list(stride), list(padding), list(dilation), False, [0, 0], groups)
-    gradient = torch.ops.aten.convolution_backward(y, x, like, None, *how, [False, True, False])[1]
+    gradient: Tensor = torch.ops.aten.convolution_backward(y, x, like, None, *how, [False, True, False])[1]
     return gradient
 
 
@@ -97,7 +97,7 @@ def _has_one_position(
 
 def _covered(x: Tensor, kernel_size: Pair, padding: Pair, dilation: Pair) -> Tensor:
     """What the first position of a kernel covers, ``(N, I, K, L)``."""
-    (top, left), (height, width) = padding, map(kernel_span, kernel_size, dilation)
+    (top, left), (height, width) = padding, map(effective_kernel_size, kernel_size, dilation)
     x = F.pad(x, (left, left, top, top)) if any(padding) else x
     return x[:, :, : height : dilation[0], : width : dilation[1]]
 

@@ -6,7 +6,7 @@ Legend: as in `algorithms`.
 import torch.nn.functional as F
 from torch import Tensor
 
-from dcgan.conv_transpose.arithmetic import Geometry, kernel_span
+from dcgan.conv_transpose.arithmetic import Geometry, effective_kernel_size
 
 ALL = slice(None)
 
@@ -15,7 +15,9 @@ def dilated(weight: Tensor, geometry: Geometry) -> Tensor:
     """The kernel with the zeros that dilation puts between its taps."""
     if max(geometry.dilation) == 1:
         return weight
-    spread = weight.new_zeros(*weight.shape[:2], *map(kernel_span, geometry.kernel_size, geometry.dilation))
+    spread = weight.new_zeros(
+        *weight.shape[:2], *map(effective_kernel_size, geometry.kernel_size, geometry.dilation)
+    )
     spread[:, :, :: geometry.dilation[0], :: geometry.dilation[1]] = weight
     return spread
 

@@ -12,7 +12,7 @@ Sources: each framework's documentation and, where that is silent, its results.
 
 from torch import Tensor
 
-from dcgan.conv_transpose.arithmetic import Pair, full_output_size, kernel_span, same_crop
+from dcgan.conv_transpose.arithmetic import Pair, effective_kernel_size, full_output_size, same_crop
 
 
 def tensorflow_crop(
@@ -66,7 +66,7 @@ def keras_crop(
     Raises:
         ValueError: for another padding.
     """
-    span = kernel_span(kernel_size, dilation)
+    span = effective_kernel_size(kernel_size, dilation)
     if _named(padding) == "valid":
         return 0, span - max(span, stride) if output_padding is None else -output_padding
     if output_padding is None:
@@ -100,7 +100,7 @@ def jax_crop(
         ValueError: for another padding.
     """
     if not isinstance(padding, str):
-        last = kernel_span(kernel_size, dilation) - 1
+        last = effective_kernel_size(kernel_size, dilation) - 1
         return padding if consistent else (last - padding[0], last - padding[1])
     return keras_crop(size, kernel_size, stride, padding, None, dilation)
 

@@ -23,7 +23,7 @@ from dcgan.errors import UserError
 
 log = logging.getLogger(__name__)
 
-LARGEST_MEMBER = 2**28  # bytes of a picture in an archive, unpacked; more is a bomb
+MAX_MEMBER_SIZE = 2**28  # bytes of a picture in an archive, unpacked; more is a bomb
 
 
 class Files(Protocol):
@@ -80,7 +80,7 @@ class Archive:
     def open(self, row: int) -> Image.Image:
         """See `Files`."""
         info = self.members[row]
-        if info.file_size > LARGEST_MEMBER:
+        if info.file_size > MAX_MEMBER_SIZE:
             raise BadPictureError(f"is {info.file_size / 1e6:.0f} MB large")
         try:
             content = self._zip().read(info)

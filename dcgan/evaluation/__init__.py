@@ -1,7 +1,7 @@
 """How good generated images are, in numbers that stand beside their floor.
 
 ``classifier`` (features of a labelled set) and ``inception`` (those of papers) -> ``distances`` of features; ``pixels``
-and ``outsiders`` need no features. They meet in ``evaluator``, for a run, and ``reports``, for a finished generator.
+and ``pixel_classifiers`` need no features. They meet in ``evaluator``, for a run, and ``reports``, for a finished generator.
 """
 
 from dcgan.evaluation.evaluator import Evaluator

@@ -28,9 +28,9 @@ log = logging.getLogger(__name__)
 VERSION = 1  # to be raised with every change of how it is made
 WIDTHS = (16, 32, 64)
 FEATURES = 64
-BATCH = 128
-LEAST_STEPS, MOST_STEPS, EPOCHS = 500, 2000, 15
-AT_ONCE = 500  # images
+BATCH_SIZE = 128
+MIN_STEPS, MAX_STEPS, EPOCHS = 500, 2000, 15
+EVALUATION_BATCH_SIZE = 500  # images
 SCALED = 10_000  # images that the scale of the features is taken from
 
 
@@ -67,7 +67,7 @@ class Classifier(nn.Module):
         """Features ``(N, 64)`` and recognised classes ``(N,)`` of uint8 images, on the CPU."""
         features, classes = [], []
         device = self.head.weight.device
-        for block in images.split(AT_ONCE):
+        for block in images.split(EVALUATION_BATCH_SIZE):
             seen, logits = self(to_float(block.to(device)))
             features.append((seen * self.scale).cpu())
             classes.append(logits.argmax(1).cpu())
@@ -125,8 +125,8 @@ def _train(network: Classifier, train: ImageSet, device: torch.device) -> None:
     for layer in (network.features, network.head):
         nn.init.zeros_(layer.bias)
     network.to(device).train()
-    batches = Batches(train, min(BATCH, len(train)), 0, device, AugmentConfig(translate=2))
-    steps = min(max(EPOCHS * len(train) // BATCH, LEAST_STEPS), MOST_STEPS)
+    batches = Batches(train, min(BATCH_SIZE, len(train)), 0, device, AugmentConfig(translate=2))
+    steps = min(max(EPOCHS * len(train) // BATCH_SIZE, MIN_STEPS), MAX_STEPS)
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=4e-3, total_steps=steps)
     log.info("training the classifier that measures the samples, once for these pictures")

@@ -13,7 +13,7 @@ from dcgan.evaluation.pixels import SlicedWasserstein, checkerboard
 from dcgan.images import diversity, to_float
 from dcgan.randomness import generator
 
-LEAST = 10  # images: the fifth neighbour and a covariance need some
+MIN_IMAGES = 10  # images: the fifth neighbour and a covariance need some
 DIVERSITY_IMAGES = 512  # whose pairs are compared
 
 
@@ -40,11 +40,11 @@ class Evaluator:
     ) -> None:
         total = len(found.train) + len(found.held_out)
         self.count = min(count, total // 2)
-        if count < LEAST:
-            raise UserError(f"an evaluation takes at least {LEAST} samples; ask for more than {count}")
-        if self.count < LEAST:
+        if count < MIN_IMAGES:
+            raise UserError(f"an evaluation takes at least {MIN_IMAGES} samples; ask for more than {count}")
+        if self.count < MIN_IMAGES:
             raise UserError(
-                f"an evaluation takes at least {2 * LEAST} pictures, half of them to measure against, here {total}; "
+                f"an evaluation takes at least {2 * MIN_IMAGES} pictures, half of them to measure against, here {total}; "
                 "find more pictures, or set evaluate_every=0"
             )
         chosen = torch.randperm(total, generator=generator(seed, "evaluation"))[: 2 * self.count].numpy()

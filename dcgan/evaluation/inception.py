@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-AT_ONCE = 50  # images
+BATCH_SIZE = 50  # images
 WEIGHTS = "weights-inception-2015-12-05-6726825d.pth"
 
 
@@ -37,5 +37,5 @@ def features(images: Tensor, device: torch.device) -> Tensor:
     network = (
         FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], str(weights_path())).to(device).eval()
     )
-    blocks = tqdm(images.split(AT_ONCE), desc="Inception", leave=False)
+    blocks = tqdm(images.split(BATCH_SIZE), desc="Inception", leave=False)
     return torch.cat([network(block.to(device))[0].cpu() for block in blocks])

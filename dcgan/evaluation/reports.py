@@ -1,4 +1,4 @@
-"""All that is said of a finished generator: the evaluator's measures, outsiders' and Inception's."""
+"""All that is said of a finished generator: the evaluator's measures, those of classifiers of raw pixels, and Inception's."""
 
 import logging
 import statistics
@@ -9,19 +9,19 @@ import torch
 from torch import Tensor
 
 from dcgan.data import Data, ImageSet
-from dcgan.evaluation import distances, inception, outsiders
-from dcgan.evaluation.evaluator import LEAST, Evaluator
+from dcgan.evaluation import distances, inception, pixel_classifiers
+from dcgan.evaluation.evaluator import MIN_IMAGES, Evaluator
 from dcgan.evaluation.measures import Measure
 from dcgan.randomness import generator
 
 log = logging.getLogger(__name__)
 
-MOST_REFERENCES = 50_000  # images that the nearest neighbour is sought in; Radford et al. 2015, table 3
-TIMES = 5  # as many generated images as real ones are sought in, too, if that is not more
-MOST_TAUGHT = 10_000  # images that the support vector machine learns from; its time is quadratic in them
-MOST_REFERENCE_PIXELS = 1_000_000_000  # of all of them: a gigabyte
-MOST_ASKED = 2_500  # images whose nearest training image is sought
-MOST_PIXELS = 10_000_000  # of all of them, and of those that it is asked about
+MAX_REFERENCES = 50_000  # images that the nearest neighbour is sought in; Radford et al. 2015, table 3
+SAMPLES_PER_REAL = 5  # as many generated images as real ones are sought in, too, if that is not more
+MAX_SVM_IMAGES = 10_000  # images that the support vector machine learns from; its time is quadratic in them
+MAX_REFERENCE_PIXELS = 1_000_000_000  # of all of them: a gigabyte
+MAX_NOVELTY_QUERIES = 2_500  # images whose nearest training image is sought
+MAX_PIXELS = 10_000_000  # of all of them, and of those that it is asked about
 
 Sample = Callable[[Tensor | None, int], Tensor]  # labels (N,) or None, N -> generated uint8 (N, C, H, W)
 
@@ -52,10 +52,12 @@ def report(evaluator: Evaluator, sample: Sample, device: torch.device) -> Report
     if len(found.held_out):
         measures["novelty"] = _novelty(found, images)
     if evaluator.labels is not None and len(found.held_out):
-        measures |= _outsiders(evaluator, images, sample)
+        measures |= _pixel_classifiers(evaluator, images, sample)
         about.error_by_heart = _error_by_heart(found)
     else:
-        about.notes.append("no test by outsiders: it takes a conditional generator and held-out pictures")
+        about.notes.append(
+            "no support vector machine and no nearest neighbours: they take a conditional generator and held-out pictures"
+        )
     missing = inception.missing()
     if found.train.store.shape[1] != 3:
         about.notes.append("no Inception distances: they are of RGB pictures")
@@ -82,7 +84,8 @@ def _novelty(found: Data, images: Tensor) -> Measure:
     """Whether the images are copies of training images, or as far from them as held-out ones are."""
     (shown, _), (queries, _) = _some(found.shown), _some(found.held_out)
     generated, real = (
-        outsiders.distance_to_nearest(asked[:MOST_ASKED], shown) for asked in (images, queries)
+        pixel_classifiers.distance_to_nearest(asked[:MAX_NOVELTY_QUERIES], shown)
+        for asked in (images, queries)
     )
     return Measure(generated / max(real, 1e-9), 1.0)
 
@@ -90,46 +93,46 @@ def _novelty(found: Data, images: Tensor) -> Measure:
 def _some(images: ImageSet) -> tuple[Tensor, Tensor]:
     """Images that stand for all and their labels, in a random order: sets are sorted."""
     order = torch.randperm(len(images), generator=generator(0, "outsiders"))
-    chosen = order[: _most_references(images)].numpy()
+    chosen = order[: _max_references(images)].numpy()
     return images.images(chosen), torch.from_numpy(images.labels[chosen])
 
 
-def _most_references(images: ImageSet) -> int:
-    return min(MOST_REFERENCES, MOST_REFERENCE_PIXELS // int(images.store[0].size))
+def _max_references(images: ImageSet) -> int:
+    return min(MAX_REFERENCES, MAX_REFERENCE_PIXELS // int(images.store[0].size))
 
 
-def _outsiders(evaluator: Evaluator, images: Tensor, sample: Sample) -> dict[str, Measure]:
+def _pixel_classifiers(evaluator: Evaluator, images: Tensor, sample: Sample) -> dict[str, Measure]:
     """What a support vector machine and the nearest neighbour say, beside what they say with real images."""
     measures: dict[str, Measure] = {}
     assert evaluator.labels is not None
     (references, labels), held_out = _some(evaluator.found.train), _some(evaluator.found.held_out)
-    log.info("asking outsiders: a support vector machine and the nearest neighbours")
-    most = max(MOST_PIXELS // references[0].numel(), LEAST)
-    taught = min(MOST_TAUGHT, most)
+    log.info("asking a support vector machine and the nearest neighbours")
+    most = max(MAX_PIXELS // references[0].numel(), MIN_IMAGES)
+    taught = min(MAX_SVM_IMAGES, most)
     if len(labels[:taught].unique()) > 1:  # else there is nothing to tell apart
-        machine = outsiders.support_vector_machine(references[:taught], labels[:taught])
+        machine = pixel_classifiers.support_vector_machine(references[:taught], labels[:taught])
         agreements = (
-            outsiders.agreement(machine, shown[:most], wanted[:most])
+            pixel_classifiers.agreement(machine, shown[:most], wanted[:most])
             for shown, wanted in ((images, evaluator.labels), held_out)
         )
         measures["svm_agreement"] = Measure(*agreements)
 
-    real = outsiders.error(references, labels, *held_out)
-    times = max(1, min(TIMES, _most_references(evaluator.found.train) // len(labels)))
+    real = pixel_classifiers.error(references, labels, *held_out)
+    times = max(1, min(SAMPLES_PER_REAL, _max_references(evaluator.found.train) // len(labels)))
     many = labels.repeat(times)
     generated = sample(many, len(many))
-    draws = [outsiders.error(draw, labels, *held_out) for draw in generated.split(len(labels))]
+    draws = [pixel_classifiers.error(draw, labels, *held_out) for draw in generated.split(len(labels))]
     measures["nearest_neighbour_error"] = Measure(statistics.mean(draws), real)
     if times > 1:
-        error = outsiders.error(generated, many, *held_out)
+        error = pixel_classifiers.error(generated, many, *held_out)
         measures["nearest_neighbour_error_of_many"] = Measure(error, real)
     return measures
 
 
 def _error_by_heart(found: Data) -> float:
     """The nearest neighbour's error that a generator would reach which gave back its training pictures."""
-    draws = min(len(found.train), _most_references(found.train))
-    return outsiders.error_of_draws(*_some(found.shown), *_some(found.held_out), draws)
+    draws = min(len(found.train), _max_references(found.train))
+    return pixel_classifiers.error_of_draws(*_some(found.shown), *_some(found.held_out), draws)
 
 
 def remarks(report: Report) -> str:

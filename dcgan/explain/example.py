@@ -48,7 +48,7 @@ class Example:
     @property
     def span(self) -> int:
         """Pixels that the dilated kernel spans."""
-        return arithmetic.kernel_span(self.kernel_size, self.dilation)
+        return arithmetic.effective_kernel_size(self.kernel_size, self.dilation)
 
     @property
     def output_size(self) -> int:

@@ -17,7 +17,7 @@ from dcgan.reporting.sweeps import Sweep, read
 __all__ = ["Sweep", "compare", "read", "table", "verdict", "write"]
 
 CONFIDENCE = 0.95
-TOLD = (  # measures about which sentences are written; the first three become curves
+CLAIMED = (  # measures about which sentences are written; the first three become curves
     *("frechet_classifier_distance", "sliced_wasserstein_distance", "class_agreement", "coverage"),
     *("diversity", "checkerboard"),
 )
@@ -59,7 +59,7 @@ def write(sweep: Sweep) -> str:
     measures = sweep.measures
     lines = [f"# {sweep.path.name}", "", table(sweep), "", f"{next(iter(sweep.groups))}: {base(sweep)}.", ""]
     lines += [f"- {remark}" for remark in sweep.remarks] + [""] * bool(sweep.remarks)
-    told = [name for name in TOLD if name in measures]
+    told = [name for name in CLAIMED if name in measures]
     if len(sweep.groups) > 1 and told:
         lines += verdict(sweep, told)
     pictures = {

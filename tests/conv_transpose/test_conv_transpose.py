@@ -319,7 +319,7 @@ def test_the_matrix_worked_out_by_hand():
 @pytest.mark.parametrize("n", [5, 7])
 @pytest.mark.parametrize("at_once", [1, 700], ids=["an image at a time", "two to four"])
 def test_images_in_parts_are_those_of_all_at_once(monkeypatch, algorithm, memory_format, size, n, at_once):
-    monkeypatch.setattr("dcgan.conv_transpose.algorithms.NUMBERS_AT_ONCE", at_once)
+    monkeypatch.setattr("dcgan.conv_transpose.algorithms.ELEMENTS_PER_CHUNK", at_once)
     torch.manual_seed(0)
     x, weight = (
         torch.randn(shape, dtype=torch.float64).to(memory_format=memory_format).requires_grad_()

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from dcgan.conv_transpose import conv_transpose2d, interop
-from dcgan.conv_transpose.arithmetic import kernel_span, same_padding
+from dcgan.conv_transpose.arithmetic import effective_kernel_size, same_padding
 
 torch.manual_seed(0)
 
@@ -98,7 +98,7 @@ def test_tensorflow_is_the_gradient_of_its_convolution(padding, algorithm):
     for k, s, d, height in itertools.product((1, 2, 3, 4, 5), (1, 2, 3), (1, 2), range(5, 10)):
         images = random(2, 3, height, height + 1).requires_grad_()
         weight = random(4, 3, k, k)
-        if padding == "VALID" and kernel_span(k, d) > height:
+        if padding == "VALID" and effective_kernel_size(k, d) > height:
             continue
         maps = tensorflow_conv2d(images, weight, s, padding, d)
         direction = torch.randn_like(maps)
@@ -153,7 +153,7 @@ def test_jax_is_a_convolution_of_the_input_with_zeros_inserted(padding, transpos
     compared = 0
     for size, k, s, d in itertools.product((1, 2, 5), (1, 2, 3, 4, 5), (1, 2, 3), (1, 2)):
         x, kernel = random(2, 3, size, size), random(k, k, 3, 4)
-        span = kernel_span(k, d)
+        span = effective_kernel_size(k, d)
         if padding == "SAME":  # jax.lax._conv_transpose_padding
             before = span - 1 if s > span - 1 else -(-(span + s - 2) // 2)
             pads = (before, span + s - 2 - before)

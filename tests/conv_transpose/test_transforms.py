@@ -14,7 +14,7 @@ from torch.func import functional_call, grad, hessian, jacfwd, jacrev, jvp, vmap
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dcgan.conv_transpose import ALGORITHMS, ConvTranspose2d, conv_transpose2d
-from dcgan.conv_transpose.arithmetic import kernel_span
+from dcgan.conv_transpose.arithmetic import effective_kernel_size
 
 # Of PyTorch about its own decompositions for forward mode.
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script.*")
@@ -39,7 +39,7 @@ def geometries(draw):
     for i, k, s, p, d, extra in zip(
         size, kernel_size, stride, padding, dilation, output_padding, strict=True
     ):
-        hypothesis.assume((i - 1) * s - 2 * p + kernel_span(k, d) + extra >= 1)
+        hypothesis.assume((i - 1) * s - 2 * p + effective_kernel_size(k, d) + extra >= 1)
     shapes = (
         (draw(strategies.integers(1, 3)), groups * draw(strategies.integers(1, 3)), *size),
         (0, draw(strategies.integers(1, 3)), *kernel_size),

@@ -59,8 +59,8 @@ def test_the_classifier_is_good_and_trained_once_and_always_the_same(found, eval
 
 @pytest.fixture
 def two_steps(monkeypatch):
-    monkeypatch.setattr(classifier, "LEAST_STEPS", 2)
-    monkeypatch.setattr(classifier, "MOST_STEPS", 2)
+    monkeypatch.setattr(classifier, "MIN_STEPS", 2)
+    monkeypatch.setattr(classifier, "MAX_STEPS", 2)
 
 
 @pytest.mark.usefixtures("two_steps")
@@ -150,10 +150,10 @@ def test_an_unconditional_generator_is_not_asked_for_classes(found, others):
     assert "class_agreement" not in measures
     assert measures["diversity"].value == pytest.approx(1, abs=0.05)
     report = evaluation.report(evaluator, lambda labels, count: others[:count], CPU)
-    assert "no test by outsiders" in evaluation.remarks(report)
+    assert "no support vector machine and no nearest neighbours" in evaluation.remarks(report)
 
 
-def test_a_report_asks_outsiders_and_the_same_of_real_images(evaluator, found):
+def test_a_report_asks_other_classifiers_and_the_same_of_real_images(evaluator, found):
     labels_asked = []
 
     def sample(labels, count):
@@ -214,15 +214,15 @@ def test_some_of_the_held_out_pictures_stand_for_all_though_they_are_sorted(monk
 
     train, held_out = pictures(0, 200), pictures(0, 90)
     found = data.Data(train, train, held_out, {}, None)
-    monkeypatch.setattr(reports, "MOST_PIXELS", 40)
+    monkeypatch.setattr(reports, "MAX_PIXELS", 40)
     asked = SimpleNamespace(found=found, labels=torch.from_numpy(labels))
-    measures = reports._outsiders(
+    measures = reports._pixel_classifiers(
         asked, train.images(), lambda labels, count: train.images().repeat(5, 1, 1, 1)
     )
     assert measures["svm_agreement"].floor == pytest.approx(0.5, abs=0.2)
     assert measures["nearest_neighbour_error"].floor == 0.5
     held_out.store[20:] = 50  # the first twenty are as black as those of the training
-    monkeypatch.setattr(reports, "MOST_ASKED", 20)
+    monkeypatch.setattr(reports, "MAX_NOVELTY_QUERIES", 20)
     assert reports._novelty(found, held_out.images(slice(20, 60))).value == pytest.approx(1)
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from dcgan.evaluation import outsiders
+from dcgan.evaluation import pixel_classifiers
 from dcgan.evaluation.pixels import SlicedWasserstein, _pyramid, checkerboard, spectrum
 from dcgan.images import diversity, to_float
 
@@ -123,16 +123,16 @@ def test_sliced_wasserstein_of_any_size_and_of_more_than_a_block(shape):
 def test_the_nearest_neighbours_are_the_nearest_and_the_closest_comes_first(digits):
     queries, reference = digits
     distances = torch.cdist(to_float(queries).flatten(1), to_float(reference).flatten(1))
-    assert torch.equal(outsiders.nearest(queries, reference)[:, 0], distances.argmin(1))
-    assert torch.equal(outsiders.nearest(queries, reference, 3), distances.argsort(1)[:, :3])
+    assert torch.equal(pixel_classifiers.nearest(queries, reference)[:, 0], distances.argmin(1))
+    assert torch.equal(pixel_classifiers.nearest(queries, reference, 3), distances.argsort(1)[:, :3])
 
 
 def test_blocks_of_references_and_queries_change_nothing(digits, monkeypatch):
     queries, reference = digits
-    whole = outsiders.nearest(queries, reference, 13)
-    monkeypatch.setattr(outsiders, "BLOCK", 7)
-    monkeypatch.setattr(outsiders, "NUMBERS", 11 * 784)  # fewer in a block than are asked for
-    assert torch.equal(outsiders.nearest(queries, reference, 13), whole)
+    whole = pixel_classifiers.nearest(queries, reference, 13)
+    monkeypatch.setattr(pixel_classifiers, "BLOCK", 7)
+    monkeypatch.setattr(pixel_classifiers, "NUMBERS", 11 * 784)  # fewer in a block than are asked for
+    assert torch.equal(pixel_classifiers.nearest(queries, reference, 13), whole)
 
 
 def test_the_error_of_random_draws_is_what_drawing_gives(digits):
@@ -142,17 +142,19 @@ def test_the_error_of_random_draws_is_what_drawing_gives(digits):
         torch.full((1, 1, 2, 2), 255, dtype=torch.uint8),
     )
     both, labels, asked = torch.cat([white, black]), torch.tensor([1, 0]), torch.tensor([0])
-    assert outsiders.error_of_draws(both, labels, black, asked, 2) == pytest.approx(1 / 4)
+    assert pixel_classifiers.error_of_draws(both, labels, black, asked, 2) == pytest.approx(1 / 4)
 
     queries, reference = digits
     random = torch.Generator().manual_seed(0)
     labels = torch.randint(2, (len(reference),), generator=random)
-    asked = labels[outsiders.nearest(queries, reference)[:, 0]]  # so that all are right with every reference
+    asked = labels[
+        pixel_classifiers.nearest(queries, reference)[:, 0]
+    ]  # so that all are right with every reference
     errors = []
     for _ in range(200):
         drawn = torch.randint(len(reference), (len(reference),), generator=random)
-        errors.append(outsiders.error(reference[drawn], labels[drawn], queries, asked))
-    expected = outsiders.error_of_draws(reference, labels, queries, asked, len(reference))
+        errors.append(pixel_classifiers.error(reference[drawn], labels[drawn], queries, asked))
+    expected = pixel_classifiers.error_of_draws(reference, labels, queries, asked, len(reference))
     assert expected == pytest.approx(sum(errors) / len(errors), abs=0.01)
     assert expected > 0.1
 
@@ -164,13 +166,13 @@ def test_the_support_vector_machine_knows_digits():
     order = torch.randperm(5000, generator=torch.Generator().manual_seed(0))[:1500]
     images = torch.from_numpy(pixels.reshape(-1, 1, 28, 28).astype("uint8"))[order]
     labels = torch.from_numpy(kinds)[order]
-    machine = outsiders.support_vector_machine(images[:1000], labels[:1000])
-    assert outsiders.agreement(machine, images[1000:], labels[1000:]) > 0.9
-    assert outsiders.agreement(machine, images[1000:], (labels[1000:] + 1) % 10) < 0.1
+    machine = pixel_classifiers.support_vector_machine(images[:1000], labels[:1000])
+    assert pixel_classifiers.agreement(machine, images[1000:], labels[1000:]) > 0.9
+    assert pixel_classifiers.agreement(machine, images[1000:], (labels[1000:] + 1) % 10) < 0.1
 
 
 def test_the_nearest_neighbour_error_by_hand():
     reference = torch.tensor([0, 100, 200], dtype=torch.uint8).view(3, 1, 1, 1)
     queries = torch.tensor([10, 90, 130, 255], dtype=torch.uint8).view(4, 1, 1, 1)
     labels, asked = torch.tensor([0, 1, 2]), torch.tensor([0, 0, 1, 2])
-    assert outsiders.error(reference, labels, queries, asked) == 1 / 4
+    assert pixel_classifiers.error(reference, labels, queries, asked) == 1 / 4
