@@ -67,7 +67,9 @@ def zero_insert(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     left = transpose_padding(l, geometry.padding[1], dw)
     bottom = geometry.output_size[0] - 1 + effective_kernel_size(k, dh) - x.shape[2] - top
     right = geometry.output_size[1] - 1 + effective_kernel_size(l, dw) - x.shape[3] - left
-    x = F.pad(x, (left, right, top, bottom))
+    # What is cut off for a large padding can be all: zeros after it first, so that there is enough to cut.
+    x = F.pad(x, (0, max(right, 0), 0, max(bottom, 0)))
+    x = F.pad(x, (left, min(right, 0), top, min(bottom, 0)))
     return convolve(x, _flipped(weight, geometry.groups), dilation=geometry.dilation, groups=geometry.groups)
 
 

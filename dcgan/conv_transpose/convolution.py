@@ -6,6 +6,7 @@ Both are PyTorch's, but where the kernel has a single position: there they are o
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from dcgan.conv_transpose.arithmetic import Pair, conv_output_size, effective_kernel_size
 
@@ -81,8 +82,14 @@ def is_channels_last(x: Tensor) -> bool:
 
 
 def in_graph() -> bool:
-    """Whether operations are being recorded, to be done with tensors of other sizes, too."""
-    return torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
+    """Whether operations are being recorded, to be done with other tensors and sizes: no loop may depend on these.
+
+    By `torch.compile` and `torch.export`; by `torch.jit.trace`; by ``make_fx``, as in `torch.func.linearize`, which
+    takes a buffer that is made in between for a constant.
+    """
+    if torch.compiler.is_compiling():
+        return True
+    return torch.jit.is_tracing() or get_proxy_mode() is not None  # type: ignore[attr-defined,no-untyped-call]
 
 
 def _has_one_position(

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dcgan.conv_transpose.algorithms import algorithm_named
+from dcgan.conv_transpose.algorithms import ALGORITHMS, algorithm_named
 from dcgan.conv_transpose.arithmetic import Geometry, Pair, full_padding, same_crop
 from dcgan.conv_transpose.convolution import in_graph
 from dcgan.conv_transpose.gradients import Derivative, derivative, is_autocast_on
@@ -53,9 +53,13 @@ def conv_transpose2d(
 
     Raises:
         RuntimeError: for shapes and values that PyTorch's function refuses, naming the argument.
-        TypeError, ValueError: for sizes that are not integers; for an unknown algorithm or padding.
+        TypeError: for sizes that are not integers, and for what is no tensor.
+        ValueError: for an unknown algorithm or padding.
     """
     compute = algorithm_named(algorithm)
+    for name, tensor in (("input", input), ("weight", weight), ("bias", bias)):
+        if not isinstance(tensor, Tensor) and not (name == "bias" and tensor is None):
+            raise TypeError(f"conv_transpose2d(): {name} must be a tensor, got {tensor!r}")
     input, weight = _as_autocast_has_it(input), _as_autocast_has_it(weight)
     bias = bias if bias is None else _as_autocast_has_it(bias)
     geometry = _checked_geometry(
@@ -72,7 +76,7 @@ def conv_transpose2d(
     if dtype in (torch.float16, torch.bfloat16) and input.device.type == "cpu":
         batch, weight, bias = batch.float(), weight.float(), bias if bias is None else bias.float()
     # A graph gets the plain operations, whose gradients the compiler finds; it knows no `Function` with jvp.
-    apply = derivative if in_graph() else Derivative.apply
+    apply = derivative if in_graph() and compute is not ALGORITHMS["matrix"] else Derivative.apply
     output: Tensor = apply("output", batch, weight, geometry, compute)
     if bias is not None:
         output = output + bias.view(-1, 1, 1)
@@ -128,7 +132,7 @@ def sized(
             f"output_size must have 2 or {input.dim()} elements for {input.dim()}D input, "
             f"got output_size={output_size}"
         )
-    size, wanted = _pair("size", input.shape[-2:]), output_size[-2:]
+    size, wanted = (input.shape[-2], input.shape[-1]), output_size[-2:]
     steps, spread = _pair("stride", stride), _pair("dilation", dilation)
     geometry = Geometry(size, _pair("kernel_size", kernel_size), steps, (0, 0), spread, 1, (0, 0))
     if padding == "same":
@@ -159,11 +163,16 @@ def _as_autocast_has_it(tensor: Tensor) -> Tensor:
     return tensor.to(torch.get_autocast_dtype(device)) if eligible and is_autocast_on(device) else tensor
 
 
+def _is_size(value: Any) -> bool:
+    """Whether it is an integer, or stands for one in a graph."""
+    return isinstance(value, Integral | torch.SymInt) and not isinstance(value, bool)
+
+
 def _pair(name: str, value: Any) -> Pair:
     values = tuple(value) if isinstance(value, Iterable) else (value,)
     if len(values) == 1:
         values *= 2
-    if not all(isinstance(v, Integral) for v in values):
+    if not all(map(_is_size, values)):
         raise TypeError(f"conv_transpose2d(): {name} must be ints, got {value!r}")
     if len(values) != 2:
         raise RuntimeError(f"expected {name} to be one integer or a list of 2, got {name}={value!r}")
@@ -222,6 +231,8 @@ def _checked_geometry(
 
 def _check_tensors(input: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> None:
     channels = input.shape[-3]
+    if not _is_size(groups):
+        raise TypeError(f"conv_transpose2d(): groups must be an int, got {groups!r}")
     if groups < 1:
         raise RuntimeError(f"groups must be at least 1, got groups={groups}")
     if 0 in weight.shape:

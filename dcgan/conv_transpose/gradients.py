@@ -21,7 +21,7 @@ from torch.autograd import Function
 
 from dcgan.conv_transpose.algorithms import Algorithm
 from dcgan.conv_transpose.arithmetic import Geometry, Pair, conv_output_size
-from dcgan.conv_transpose.convolution import convolve, correlate, is_channels_last
+from dcgan.conv_transpose.convolution import convolve, correlate, in_graph, is_channels_last
 
 # Asked once: in a graph PyTorch 2.11 cannot answer.
 AUTOCAST = {device for device in ("cpu", "cuda", "mps", "xpu") if torch.amp.is_autocast_available(device)}
@@ -133,7 +133,12 @@ def without_autocast(device: str) -> Any:
 
 def _in_format(result: Tensor, *factors: Tensor) -> Tensor:
     last = any(map(is_channels_last, factors))
-    return result.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+    result = result.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+    if in_graph():
+        return result
+    # As a tensor of its own: a view that a `Function` has made may not be changed in place, as by ReLU(inplace=True).
+    unaliased: Tensor = torch.ops.aten._unsafe_view(result, result.shape)
+    return unaliased
 
 
 def _uncropped(y: Tensor, geometry: Geometry) -> tuple[Tensor, Pair]:

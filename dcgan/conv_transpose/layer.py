@@ -9,6 +9,10 @@ from torch import Tensor
 from dcgan.conv_transpose.algorithms import algorithm_named
 from dcgan.conv_transpose.functional import Padding, check_named, conv_transpose2d, sized
 
+torch.fx.wrap(
+    "conv_transpose2d"
+)  # one node of a graph: `torch.fx.symbolic_trace` cannot look into its checks
+
 
 class ConvTranspose2d(torch.nn.ConvTranspose2d):
     """A drop-in for `torch.nn.ConvTranspose2d` whose forward and backward pass are this package's own.

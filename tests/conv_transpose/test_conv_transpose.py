@@ -196,6 +196,45 @@ def test_a_bad_argument_is_named_with_its_value(arguments, message):
         conv_transpose2d(*arguments)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([[1.0]], W), r"input must be a tensor, got \[\[1.0\]\]"),
+        ((X, None), "weight must be a tensor, got None"),
+        ((X, W, 1.0), "bias must be a tensor, got 1.0"),
+        ((X, W, None, True), "stride must be ints, got True"),
+        ((X, W, None, 1, 0.5), "padding must be ints, got 0.5"),
+        ((X, W, None, 1, 0, 0, 1.0), "groups must be an int, got 1.0"),
+    ],
+)
+def test_what_is_no_tensor_and_no_integer_is_a_type_error(arguments, message):
+    with pytest.raises(TypeError):
+        F.conv_transpose2d(*arguments)
+    with pytest.raises(TypeError, match=message):
+        conv_transpose2d(*arguments)
+
+
+@algorithms
+def test_a_window_that_lies_beyond_all_taps_is_zero(algorithm):
+    arguments = (torch.ones(2, 4, 1, 1), torch.ones(4, 3, 3, 1), None, (2, 9), (1, 2), (1, 6))
+    ours = conv_transpose2d(*arguments, algorithm=algorithm)
+    torch.testing.assert_close(ours, F.conv_transpose2d(*arguments))
+
+
+@algorithms
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=str)
+@pytest.mark.parametrize("channels", [1, 4])
+def test_an_output_may_be_changed_in_place(algorithm, memory_format, channels):
+    layer = ConvTranspose2d(8, channels, 4, 2, 1, bias=False, algorithm=algorithm)
+    layer = layer.to(memory_format=memory_format)
+    for shape in ((2, 8, 5, 5), (8, 5, 5)):
+        x = torch.randn(shape)
+        network = torch.nn.Sequential(layer, torch.nn.ReLU(inplace=True))
+        (gradient,) = torch.autograd.grad(network(x).sum(), layer.weight)
+        (expected,) = torch.autograd.grad(layer(x).relu().sum(), layer.weight)
+        torch.testing.assert_close(gradient, expected)
+
+
 def test_an_unknown_algorithm_is_an_error_at_construction():
     with pytest.raises(ValueError, match="algorithm='fast' is unknown; choose one of auto, gemm, phase"):
         ConvTranspose2d(1, 1, 3, algorithm="fast")

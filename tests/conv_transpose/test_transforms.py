@@ -30,7 +30,7 @@ def geometries(draw):
     def pair(least, most):
         return draw(strategies.tuples(*[strategies.integers(least, most)] * 2))
 
-    size, kernel_size, stride, dilation = pair(1, 6), pair(1, 5), pair(1, 4), pair(1, 3)
+    size, kernel_size, stride, dilation = pair(1, 6), pair(1, 5), pair(1, 6), pair(1, 3)
     padding = pair(0, 6)  # also beyond dilation * (kernel - 1)
     output_padding = tuple(
         draw(strategies.integers(0, max(axis) - 1)) for axis in zip(stride, dilation, strict=True)
@@ -319,6 +319,39 @@ def test_traced_with_one_size_and_run_with_others(algorithm):
     for size, height, width in SIZES:
         x = torch.randn(size, 4, height, width)
         torch.testing.assert_close(traced(x), layer(x))
+
+
+def test_exported_with_an_output_size_that_depends_on_the_input():
+    class Twice(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = ConvTranspose2d(4, 3, 3, 2, 1)
+
+        def forward(self, x):
+            return self.layer(x, output_size=[2 * x.shape[2], 2 * x.shape[3]])
+
+    shapes = ({2: torch.export.Dim("height", min=2), 3: torch.export.Dim("width", min=2)},)
+    program = torch.export.export(Twice(), (torch.randn(2, 4, 5, 6),), dynamic_shapes=shapes, strict=False)
+    assert program.module()(torch.randn(2, 4, 7, 9)).shape == (2, 3, 14, 18)
+
+
+def test_traced_symbolically():
+    network = torch.nn.Sequential(ConvTranspose2d(4, 3, 3, 2), torch.nn.ReLU())
+    x = torch.randn(2, 4, 5, 5)
+    torch.testing.assert_close(torch.fx.symbolic_trace(network)(x), network(x))
+
+
+@algorithms
+@pytest.mark.filterwarnings("ignore:Attempted to insert a get_attr Node")  # of PyTorch about its own, too
+def test_linearized(algorithm):
+    x, direction, weight = torch.randn(2, 4, 5, 6), torch.randn(2, 4, 5, 6), torch.randn(4, 3, 3, 3)
+
+    def up(image):
+        return conv_transpose2d(image, weight, None, 2, algorithm=algorithm)
+
+    output, derivative = torch.func.linearize(up, x)
+    torch.testing.assert_close(output, up(x))
+    torch.testing.assert_close(derivative(direction), F.conv_transpose2d(direction, weight, None, 2))
 
 
 @in_graphs
