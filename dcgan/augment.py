@@ -47,10 +47,10 @@ def _color(images: Tensor, random: torch.Generator) -> Tensor:
 
 
 def _translation(images: Tensor, random: torch.Generator) -> Tensor:
-    """Moved by up to an eighth of each side; the border is repeated, where the paper fills with grey."""
+    """Moved by up to an eighth of each side, rounded; the border is repeated, where the paper fills with grey."""
     down, right = (
         torch.randint(-most, most + 1, (len(images),), generator=random)
-        for most in (round(side * SHIFT) for side in images.shape[2:])
+        for most in (int(side * SHIFT + 0.5) for side in images.shape[2:])
     )
     return moved(images, down, right)
 

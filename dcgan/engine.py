@@ -201,7 +201,8 @@ def logits_and_penalty(
         penalty = penalty + r2 / 2 * squared_gradient(fake_logits, fake)
     if weight * loss.gradient_penalty:
         # The places between are not drawn but spread evenly: as uniform, and nothing random.
-        share = (torch.arange(len(real), device=real.device) + 0.5).view(-1, 1, 1, 1) / len(real)
+        places = parallel.shard((torch.arange(len(real) * parallel.world_size()) + 0.5).view(-1, 1, 1, 1))
+        share = places.to(real.device) / (len(real) * parallel.world_size())
         between = torch.lerp(real, fake, share).detach().requires_grad_(True)
         penalty = penalty + weight * loss.gradient_penalty * gradient_penalty(judge(between, labels), between)
     return real_logits, fake_logits, penalty

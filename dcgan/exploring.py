@@ -37,7 +37,7 @@ def interpolated(stops: Tensor, frames: int, *, spherical: bool, closed: bool) -
     for start, end in zip(stops if closed else stops[:-1], stops.roll(-1, 0), strict=False):
         shares = (torch.arange(frames) / frames)[:, None]
         angle = torch.acos(torch.cosine_similarity(start, end, dim=0).clamp(-1, 1))
-        if spherical and angle > 1e-4:
+        if spherical and torch.sin(angle) > 1e-4:  # else the ends have one direction, or opposite ones
             points.append(
                 (torch.sin((1 - shares) * angle) * start + torch.sin(shares * angle) * end) / torch.sin(angle)
             )

@@ -1,7 +1,8 @@
 """Several processes that train one pair of networks, as torchrun starts them: each takes its share of every batch.
 
-The shares of one random draw are drawn, and gradients are averaged, so that the training is that of one process,
-but for BatchNorm's mean and deviation, which each process takes of its own share. Without torchrun there is one
+Each takes its share of the latents that one process would draw, and gradients are averaged, so that the training is
+that of one process, but for BatchNorm's mean and deviation, which are of a share, and for augmentation and noise,
+which each process draws for itself. Without torchrun there is one
 process, and nothing in this file does anything.
 """
 

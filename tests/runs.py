@@ -98,10 +98,10 @@ def signalled_step(number, after):
         while not come:
             time.sleep(0.01)
 
-    def signalled(state, *rest):
+    def signalled(state, *rest, **how):
         if state.step == after and parallel.is_main():
             send()
-        return step(state, *rest)
+        return step(state, *rest, **how)
 
     return signalled
 

@@ -49,6 +49,21 @@ def test_translation_moves_by_an_eighth_at_most_and_repeats_the_border(images):
     assert len(seen) > 15  # of 25
 
 
+def test_translation_rounds_an_eighth_as_the_paper_does():
+    random = torch.Generator().manual_seed(0)
+    row = torch.arange(20.0).expand(500, 1, 20, 20)
+    moved = augmented(row, [Change.translation], random)
+    assert (moved[:, 0, 10, 10] - 10).abs().max() == 3  # of 20 / 8 = 2.5
+
+
+def test_cutout_comes_everywhere_the_corners_included():
+    white = torch.ones(2000, 1, 8, 6)
+    cut = (augmented(white, [Change.cutout], torch.Generator().manual_seed(0)) == 0)[:, 0]
+    for corner in (cut[:, 0, 0], cut[:, 0, -1], cut[:, -1, 0], cut[:, -1, -1]):
+        assert 0.1 < corner.float().mean() < cut[:, 4, 3].float().mean()
+    assert cut.flatten(1).sum(1).min() == 3 * 2  # with its centre in a corner
+
+
 def test_cutout_makes_a_rectangle_of_half_the_sides_grey(images):
     changed = augmented(images, [Change.cutout], seeded())
     cut = (changed == 0).all(1)  # (N, H, W)

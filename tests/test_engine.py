@@ -202,6 +202,43 @@ def test_a_step_that_is_not_finite_is_stopped_before_the_update(config, batch, s
     assert state.step == 0
 
 
+def test_every_step_draws_anew_what_its_seed_and_number_say(config, batch, monkeypatch):
+    config.loss.augment, config.loss.instance_noise = ["translation"], 0.1
+    state, drawn = engine.build(config, 10, CPU), {"latents": [], "changed": [], "noise": []}
+    state.generator.register_forward_hook(lambda *given: drawn["latents"].append(given[1][0]))
+
+    def augmented(images, changes, random):
+        drawn["changed"].append(torch.rand(8, generator=random))
+        return images
+
+    real_randn = torch.randn
+
+    def randn(*size, generator):
+        numbers = real_randn(*size, generator=generator)
+        drawn["noise"] += [numbers] * (numbers.shape == batch[0].shape)
+        return numbers
+
+    monkeypatch.setattr(engine, "augmented", augmented)
+    monkeypatch.setattr(torch, "randn", randn)
+    for _ in range(3):
+        engine.train_step(state, config, *batch)
+    monkeypatch.undo()
+    assert [len(draws) for draws in drawn.values()] == [3, 9, 9]  # of real, generated, and the generator's
+    for draws in drawn.values():
+        assert len({draw.numpy().tobytes() for draw in draws}) == len(draws)
+    again = torch.randn(6, 8, generator=random_generator(config.seed, "latents", 2))
+    assert torch.equal(drawn["latents"][2], again)
+
+
+def test_what_is_only_told_of_a_step_does_not_change_it(config, batch):
+    with_statistics, without = engine.build(config, 10, CPU), engine.build(config, 10, CPU)
+    told = engine.train_step(with_statistics, config, *batch)
+    untold = engine.train_step(without, config, *batch, statistics=False)
+    assert told.keys() - untold.keys() >= {"generator/diversity", "discriminator/accuracy_real"}
+    for one, two in zip(with_statistics.generator.parameters(), without.generator.parameters(), strict=True):
+        assert torch.equal(one, two)
+
+
 def test_two_draws_of_what_the_discriminator_is_shown_are_independent(config, batch):
     config.loss.instance_noise = 0.5
     noise = [

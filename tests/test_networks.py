@@ -4,12 +4,20 @@ import itertools
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from dcgan.choices import Algorithm, Upsample
 from dcgan.config import ModelConfig
 from dcgan.conv_transpose import ALGORITHMS, ConvTranspose2d
-from dcgan.networks import Discriminator, Generator, initialise, map_sizes
+from dcgan.networks import (
+    Discriminator,
+    Generator,
+    PixelShuffleConv2d,
+    ResizeConv2d,
+    initialise,
+    map_sizes,
+)
 
 
 def test_maps_of_known_sizes():
@@ -31,6 +39,20 @@ def test_the_generator_retraces_the_discriminators_sizes(upsample, kernel_size):
             assert images.shape == (2, channels, *size)
             assert images.abs().max() <= 1
             assert Discriminator(model, size, channels, classes)(images, labels).shape == (2,)
+
+
+def test_other_ways_to_enlarge_by_hand():
+    torch.manual_seed(0)
+    x = torch.randn(2, 3, 4, 5)
+    resize = ResizeConv2d(3, 2, 4, (9, 10), bias=True)
+    enlarged = F.interpolate(x, size=(9, 10), mode="nearest")
+    torch.testing.assert_close(
+        resize(x), F.conv2d(F.pad(enlarged, (1, 2, 1, 2)), resize[2].weight, resize[2].bias)
+    )
+    shuffle = PixelShuffleConv2d(3, 2, 3, (7, 10), bias=True)
+    blocks = F.conv2d(x, shuffle.weight, shuffle.bias, padding=1)
+    expected = F.pixel_shuffle(blocks, 2)[:, :, :7, :10]
+    torch.testing.assert_close(shuffle(x), expected)
 
 
 def test_an_odd_size_is_what_output_padding_is_for():

@@ -110,6 +110,11 @@ def test_a_difference_is_claimed_only_if_it_is_larger_than_the_seeds_own(tmp_pat
     lines = reporting.verdict(sweep(tmp_path, base + noise), [name])
     assert lines[0] == "- width=64 and width=null differ in nothing by more than the seeds do."
     assert not any("**" in line for line in lines)
+    # Two differences that are alike by chance say nothing of their deviation.
+    alike = [run(tmp_path, [v], seed, width=64) for seed, v in enumerate([2.5, 5.5])]
+    lines = reporting.verdict(sweep(tmp_path, base[:2] + alike), [name])
+    assert lines[0] == "- width=64 and width=null differ in nothing by more than the seeds do."
+    assert "| width=64 | +0.5 |" in lines
     # Seeds that only one of them has do not count.
     lines = reporting.verdict(sweep(tmp_path, base + worse[:1]), [name])
     assert lines[0] == "- width=64 and width=null have too few seeds in common to say anything."

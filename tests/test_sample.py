@@ -206,6 +206,8 @@ def test_a_spherical_walk_keeps_the_length_and_a_straight_one_does_not():
     torch.testing.assert_close(there, straight[:11])  # and not back
     to_itself = exploring.interpolated(ends[:1], 3, spherical=True, closed=True)
     torch.testing.assert_close(to_itself, ends[:1].repeat(3, 1))
+    opposite = exploring.interpolated(torch.tensor([[1.0], [-2.0]]), 3, spherical=True, closed=False)
+    torch.testing.assert_close(opposite, torch.tensor([[1.0], [0.0], [-1.0], [-2.0]]))
 
 
 def test_a_morph_ends_at_the_classes_and_is_between_them_on_the_way(run):

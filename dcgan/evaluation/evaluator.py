@@ -22,7 +22,8 @@ class Evaluator:
 
     All pictures, held out or not, are shuffled: the first ``count`` are the reference, the next ``count`` give the
     floor, and ``count`` generated images take the place of those, each asked for with the label of the real
-    one whose place it takes. So value and floor differ in nothing but who made the images.
+    one whose place it takes. So value and floor differ in nothing but who made the images. Only the floor of class
+    agreement is of the held-out pictures, if there are any: most of the others taught the classifier.
 
     Args:
         found: the pictures.
@@ -61,6 +62,8 @@ class Evaluator:
         self._diversity = _diversity(reference, labels[: self.count] if conditional else None)
         self._checkerboard = checkerboard(reference)
         self._floors = self._values(self.real)
+        if "class_agreement" in self._floors and self.accuracy is not None:
+            self._floors["class_agreement"] = self.accuracy
 
     @property
     def headline(self) -> str:

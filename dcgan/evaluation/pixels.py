@@ -14,6 +14,7 @@ PATCH = 7  # pixels; Karras et al. 2018, section 5
 PATCHES = 16  # of each image and level
 DIRECTIONS = 128
 BLOCK = 500  # images that are float at once
+GREY_LEVEL = 1 / 127.5  # one of 256; less cannot be told from a constant
 
 
 def checkerboard(images: Tensor) -> float:
@@ -64,7 +65,7 @@ class SlicedWasserstein:
     Each level of the pyramid holds the structures of one size. On each, patches of 7 x 7 pixels are seen as
     points, and their distribution is compared with that of the real images along random directions.
     Unlike there, both sets are standardised by the mean and deviation of the real one, so that a loss of
-    contrast is seen.
+    contrast is seen. What deviates by less than a grey level counts as deviating by one.
 
     Args:
         real: uint8 ``(N, C, H, W)``; what is compared with it must be as many.
@@ -75,7 +76,7 @@ class SlicedWasserstein:
             tuple[Tensor, Tensor, Tensor]
         ] = []  # mean, deviation, sorted projections (R, N * P)
         for patches in _patches(real):
-            mean, deviation = patches.mean((0, 2, 3)), patches.std((0, 2, 3)).clamp(min=1e-6)
+            mean, deviation = patches.mean((0, 2, 3)), patches.std((0, 2, 3)).clamp(min=GREY_LEVEL)
             self._levels.append((mean, deviation, _projected(patches, mean, deviation)))
 
     def __call__(self, images: Tensor) -> float:

@@ -45,6 +45,8 @@ class Difference:
             return "-"
         bold = "**" * self.is_claimed
         mean, low, high = (_number(value, 2, "+") for value in (self.mean, self.low, self.high))
+        if math.isnan(self.low):
+            return mean
         return f"{bold}{mean}{bold} ({low} to {high})"
 
     @property
@@ -123,8 +125,11 @@ def compare(sweep: Sweep, name: str) -> list[Difference]:
         if len(differences) < 2:
             found.append(Difference(name, math.nan, math.nan, math.nan, len(differences)))
             continue
-        interval = stats.ttest_1samp(differences, 0).confidence_interval(CONFIDENCE)
         mean = float(differences.mean())
+        if np.ptp(differences) <= 1e-9 * np.abs(differences).max():  # by chance alike, not known so exactly
+            found.append(Difference(name, mean, math.nan, math.nan, len(differences)))
+            continue
+        interval = stats.ttest_1samp(differences, 0).confidence_interval(CONFIDENCE)
         found.append(Difference(name, mean, float(interval.low), float(interval.high), len(differences)))
     return found
 

@@ -5,8 +5,9 @@ import torch
 import torch.nn.functional as F
 
 from dcgan.evaluation import pixel_classifiers
-from dcgan.evaluation.pixels import SlicedWasserstein, _pyramid, checkerboard, spectrum
+from dcgan.evaluation.pixels import DIRECTIONS, SlicedWasserstein, _pyramid, checkerboard, spectrum
 from dcgan.images import diversity, to_float
+from dcgan.randomness import generator as random_generator
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +50,12 @@ def test_a_checkerboard_is_all_checkerboard_and_a_slope_is_none(size):
     assert checkerboard(board) > 0.4  # the window spreads the rest over the next frequencies
     assert checkerboard(stripes) > 0.4
     assert checkerboard(slope) < 0.01 * checkerboard(board)
+
+
+def test_a_point_has_its_share_at_the_highest_frequencies_with_the_corner_once():
+    point = torch.zeros(1, 1, 64, 64, dtype=torch.uint8)
+    point[0, 0, 32, 32] = 255
+    assert checkerboard(point) == pytest.approx((64 + 64 - 1) / 64**2, rel=0.003)
 
 
 def test_checkerboard_sees_what_a_stride_leaves(digits):
@@ -100,6 +107,38 @@ def test_sliced_wasserstein_ranks_what_is_worse_as_worse(digits):
     for worse in (blurred(other), dimmed, repeated, other.flip(3), noise):
         assert distance(worse) > 1.5 * floor
     assert distance(noise) > distance(blurred(other))
+
+
+def test_sliced_wasserstein_by_hand():
+    """Two channels of unequal deviation on the one level of 8 x 8 pixels; the second is 10 grey levels brighter."""
+    random = torch.Generator().manual_seed(0)
+    real = torch.randint(0, 200, (50, 2, 8, 8), generator=random, dtype=torch.uint8)
+    real[:, 0] //= 4
+    brighter = real + torch.tensor([0, 10], dtype=torch.uint8)[:, None, None]
+    distance = SlicedWasserstein(real)
+    ((_, deviation, _),) = distance._levels
+    assert deviation[1] / deviation[0] == pytest.approx(4, rel=0.1)
+    assert deviation[1] == pytest.approx(200 / 12**0.5 / 127.5, rel=0.05)
+    directions = F.normalize(torch.randn(DIRECTIONS, 2 * 49, generator=random_generator(0, "directions")))
+    along = directions[:, 49:].sum(1).abs().mean()
+    assert distance(brighter) == pytest.approx(float(1000 * along * 10 / 127.5 / deviation[1]), rel=1e-3)
+
+
+@pytest.mark.parametrize(("side", "sizes"), [(13, [13]), (28, [28, 14, 7]), (64, [64, 32, 16, 8])])
+def test_the_pyramid_has_all_levels_that_have_room_for_patches_and_the_rest(side, sizes):
+    images = torch.rand(2, 1, side, side)
+    levels = _pyramid(images)
+    assert [level.shape[2] for level in levels] == sizes
+    assert levels[-1].mean() == pytest.approx(float(images.mean()), abs=0.05)  # the rest, and no difference
+
+
+def test_a_constant_channel_hides_nothing_and_a_grey_level_in_it_is_small():
+    random = torch.Generator().manual_seed(0)
+    real = torch.randint(0, 256, (30, 3, 16, 16), generator=random, dtype=torch.uint8)
+    real[:, 2] = 0
+    spotted = real.clone()
+    spotted[0, 2, 8, 8] = 1
+    assert SlicedWasserstein(real)(spotted) < 1
 
 
 def test_a_slope_has_no_fine_structure():
