@@ -59,8 +59,9 @@ def run_name(name: str | None, data_name: str, overrides: Iterable[str]) -> str:
         key, _, value = override.lstrip("+~").partition("=")
         if key == "data.root" or not (is_incidental(key, value) or key in ("data", "data.name")):
             if key == "data.root":  # its last part: a path is long
-                value = Path(value.strip("'\"")).stem
-            parts.add(re.sub(r"[^A-Za-z0-9.]+", "_", f"{key.split('.')[-1]}_{value}").strip("_"))
+                path = Path(value.strip("'\""))
+                value = path.stem if path.suffix.lower() == ".zip" else path.name
+            parts.add(re.sub(r"(?:[^\w.]|_)+", "_", f"{key.split('.')[-1]}_{value}").strip("_"))
     whole = "-".join([data_name, *sorted(parts)])
     if len(whole) <= MAX_NAME_LENGTH:
         return whole
@@ -115,7 +116,7 @@ def compose(arguments: list[str], usage: str | None) -> Config:
         sys.exit(0)
     register()
     with initialize_config_dir(version_base="1.3", config_dir=str(CONFIG_DIR)):
-        return to_config(hydra_compose("train", overrides=arguments))
+        return to_config(hydra_compose("train", overrides=quoted(arguments)))
 
 
 def parse(options: type[Options], arguments: list[str], usage: str | None) -> Options:
@@ -130,12 +131,47 @@ def parse(options: type[Options], arguments: list[str], usage: str | None) -> Op
         if "=" not in argument:
             raise UserError(f"{argument!r} is not of the form key=value; --help lists the keys")
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(options), OmegaConf.from_dotlist(arguments))
-        parsed = OmegaConf.to_object(merged)
+        pairs = [argument.partition("=") for argument in arguments]
+        texts = {key: _from_home(value) for key, _, value in pairs if key in texts_of(options)}
+        others = OmegaConf.from_dotlist(
+            [argument for argument in arguments if argument.partition("=")[0] not in texts]
+        )
+        parsed = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(options), others, texts))
     except OmegaConfBaseException as error:
         raise UserError(sentence(error, options)) from error
     assert isinstance(parsed, options)
     return parsed
+
+
+def quoted(arguments: Iterable[str]) -> list[str]:
+    """Hydra's arguments with each text in quotes: a path may hold any sign, and ``name=2024_05`` is no number.
+
+    Not what is quoted already, nor in a sweep what has several values.
+    """
+    given, texts = list(arguments), texts_of(Config)
+    several = bool({"-m", "--multirun"} & {*given})
+    for place, argument in enumerate(given):
+        key, _, value = argument.partition("=")
+        if (
+            key in texts
+            and value
+            and value[0] not in "'\""
+            and value != "null"
+            and not (several and "," in value)
+        ):
+            # Hydra's own rule: a quote is escaped by a backslash, and backslashes before one by another each.
+            escaped = re.sub(
+                r"(\\*)('|$)", lambda found: 2 * found[1] + "\\'" * bool(found[2]), _from_home(value)
+            )
+            given[place] = f"{key}='{escaped}'"
+    return given
+
+
+def of_run(run: Path, name: str) -> Path:
+    """A script's own file in the directory of a run, of which ``run`` may be one checkpoint: that one's name is before it."""
+    if run.is_dir():
+        return run / name
+    return (run.parent.parent if run.parent.name == "checkpoints" else run.parent) / f"{run.stem}-{name}"
 
 
 def output(named: str | None, own: Path, overwrite: bool, *, directory: bool = False) -> Path:
@@ -218,6 +254,21 @@ def settings_of(schema: Any, prefix: str = "") -> list[str]:
     for setting in fields(schema):
         name = prefix + setting.name
         names += settings_of(setting.type, f"{name}.") if is_dataclass(setting.type) else [name]
+    return names
+
+
+def _from_home(text: str) -> str:
+    """With the home directory for a ``~`` at the beginning, which a shell leaves behind an equals sign."""
+    return str(Path(text).expanduser()) if text.startswith("~") else text
+
+
+def texts_of(schema: Any, prefix: str = "") -> set[str]:
+    """The full names of the settings of a dataclass that are any text."""
+    names: set[str] = set()
+    for setting in fields(schema):
+        name = prefix + setting.name
+        names |= texts_of(setting.type, f"{name}.") if is_dataclass(setting.type) else set()
+        names |= {name} if setting.type in (str, str | None) else set()
     return names
 
 

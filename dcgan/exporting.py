@@ -43,9 +43,8 @@ def export(trained: TrainedGenerator, kind: ExportFormat, path: Path) -> None:
     # In the format in which others read it.
     trained.network.to(memory_format=torch.contiguous_format)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_stem(
-        path.stem + ".partial"
-    )  # the ending stays: PyTorch complains of another than .pt2
+    ending = ".pt2" if kind is ExportFormat.torch_export else path.suffix  # PyTorch complains of another
+    partial = path.with_name(f"{path.stem}.partial{ending}")
     try:
         if kind is ExportFormat.onnx:
             program = torch.onnx.export(

@@ -119,6 +119,11 @@ def save_png(image: Tensor, path: Path) -> None:
 
 
 def save_picture(picture: Image.Image, path: Path) -> None:
-    """Write a picture, and the directories on the way."""
+    """Write a picture whole or not at all, and the directories on the way."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(path)
+    partial = path.with_name(f"{path.stem}.partial{path.suffix}")
+    try:
+        picture.save(partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

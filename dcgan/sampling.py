@@ -22,6 +22,7 @@ GRID_ROWS = 8
 UNLABELLED_COLUMNS = 10
 BATCH_SIZE = 250  # images in a batch, where many are wanted
 STANDING_BATCHES, STANDING_BATCH = 100, 64
+MAX_NUMBERS = 1_000_000  # of seeds that are asked for at once
 MAX_COLUMNS = 20  # of a set with more classes the grid shows the first so many
 
 
@@ -79,7 +80,12 @@ class TrainedGenerator:
             UserError: if they are not there, or others are.
         """
         settings = replace(self.config.data, root=root or self.config.data.root)
-        found = data.load(settings)
+        try:
+            found = data.load(settings)
+        except UserError as error:
+            if root is not None or settings.root is None:
+                raise
+            raise UserError(f"{error}; or set root= to where the run's pictures are now") from error
         if found.train.fingerprint != self.data_fingerprint:
             raise UserError(
                 f"the pictures of data={settings.name}{f' in {settings.root}' if settings.root else ''} are not those "
@@ -113,7 +119,7 @@ def load_generator(
     state = checkpoint.newest(run / "checkpoints") if run.is_dir() else checkpoint.load(run)
     if state is None:
         raise UserError(
-            f"run={run} has no checkpoint in checkpoints/; python -m dcgan.train makes runs in outputs/"
+            f"run={run} has no directory checkpoints/ with a checkpoint; python -m dcgan.train makes runs in outputs/"
         )
     if "config" not in state:
         raise UserError(f"run={run} is no checkpoint of dcgan.train; choose one in a run's checkpoints/")
@@ -219,10 +225,12 @@ def parse_numbers(setting: str, text: str) -> list[int]:
         first, dash, last = part.strip().partition("-")
         if not (first.isdecimal() and (last.isdecimal() or not dash)):
             raise UserError(f"{setting}={text} must be numbers and ranges, such as {setting}=0-7,12")
-        some = range(int(first), int(last or first) + 1)
-        if not some:
+        begin, end = int(first), int(last or first)
+        if begin > end:
             raise UserError(f"{setting}={text}: {part.strip()} is an empty range")
-        numbers += some
+        if end >= 2**63 or end - begin >= MAX_NUMBERS:
+            raise UserError(f"{setting}={text}: numbers are below 2^63, and at most {MAX_NUMBERS:,} of them")
+        numbers += range(begin, end + 1)
     return numbers
 
 

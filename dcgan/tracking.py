@@ -9,7 +9,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -194,8 +194,9 @@ class ConsoleHandler(logging.Handler):
     """Writes log lines to standard error without breaking a progress bar that stands there."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one line."""
-        tqdm.write(self.format(record), file=sys.stderr)
+        """Write one line, or none where nobody reads any more: a broken pipe ends no training."""
+        with suppress(OSError):
+            tqdm.write(self.format(record), file=sys.stderr)
 
 
 def log_to(path: Path | None) -> None:
@@ -208,7 +209,7 @@ def log_to(path: Path | None) -> None:
         old.close()
     package.addHandler(ConsoleHandler(logging.INFO))
     if path is not None:
-        file = logging.FileHandler(path, delay=True)
+        file = logging.FileHandler(path, delay=True, encoding="utf-8", errors="backslashreplace")
         file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         package.addHandler(file)
 

@@ -27,7 +27,7 @@ def train_locked(config: Config, run_dir: Path) -> int:
     """`training.train`, with the directory locked against processes that are not of this run.
 
     Raises:
-        UserError: also where memory does not suffice.
+        UserError: also where memory or the disk do not suffice.
     """
     # Importing torch takes seconds, for which --help and a mistyped setting should not have to wait.
     from dcgan import parallel, training
@@ -44,6 +44,10 @@ def train_locked(config: Config, run_dir: Path) -> int:
             logging.disable()
         try:
             return training.train(config, run_dir)
+        except OSError as error:
+            raise UserError(
+                f"{error.filename or run_dir} cannot be used ({error.strerror or error}); make room, or set another name="
+            ) from error
         except RuntimeError as error:
             if not any(words in str(error) for words in ("can't allocate memory", "out of memory")):
                 raise
@@ -110,6 +114,7 @@ def job(composed: DictConfig) -> None:
 def main() -> None:
     """The command."""
     cli.register()
+    sys.argv[1:] = cli.quoted(sys.argv[1:])
     for flag in {"-m", "--multirun"} & {*sys.argv}:  # anywhere, where Hydra wants it before the settings
         sys.argv.remove(flag)
         sys.argv.insert(1, flag)

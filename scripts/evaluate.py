@@ -47,8 +47,7 @@ def main() -> None:
     """Parse, measure, print, write."""
     options = cli.parse(Options, sys.argv[1:], __doc__)
     run = Path(options.run)
-    own = (run if run.is_dir() else run.parent) / "evaluation.json"
-    out = cli.output(options.out, own, options.overwrite)
+    out = cli.output(options.out, cli.of_run(run, "evaluation.json"), options.overwrite)
 
     # After the arguments are checked: importing torch takes seconds.
     from torch import Tensor

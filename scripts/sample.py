@@ -90,6 +90,7 @@ ONLY_FOR = {  # settings that have no effect elsewhere
     "plus": (Format.arithmetic,),
     "root": (Format.nearest,),
 }
+MAX_COUNT = 1_000_000  # images at once
 PICTURES = (".png", ".jpg", ".webp")  # what a picture may be written as
 
 
@@ -121,8 +122,8 @@ def main() -> None:
     if options.seeds is not None and options.count is not None:
         raise UserError("count and seeds both say how many images; leave one of them out")
     for name in ("count", "frames"):
-        if (value := getattr(options, name)) is not None and value < 1:
-            raise UserError(f"{name}={value} must be at least 1")
+        if (value := getattr(options, name)) is not None and not 1 <= value <= MAX_COUNT:
+            raise UserError(f"{name}={value} must be from 1 to {MAX_COUNT:,}")
     for name, formats in ONLY_FOR.items():
         value = getattr(options, name)
         if value != getattr(Options, name) and options.format not in formats:
@@ -135,8 +136,8 @@ def main() -> None:
         )
     run = Path(options.run)
     own, count = OWN[options.format]
-    own_path, files = (run if run.is_dir() else run.parent) / own, options.format is Format.files
-    out = cli.output(options.out, own_path, options.overwrite, directory=files)
+    files = options.format is Format.files
+    out = cli.output(options.out, cli.of_run(run, own), options.overwrite, directory=files)
     endings = PICTURES if own.endswith(".png") else (Path(own).suffix,)
     if not files and out.suffix not in endings:
         raise UserError(f"out={out} must end in {' or '.join(endings)} with format={options.format}")
@@ -155,8 +156,10 @@ def main() -> None:
 
     trained = sampling.load_generator(run, options.weights, options.statistics, options.truncation)
     classes = None if options.classes == "all" else sampling.parse_numbers("classes", options.classes)
-    many = f"0-{(options.count or count) - 1}"
-    seeds = sampling.parse_numbers("seeds", options.seeds or many)
+    if options.seeds is not None:
+        seeds = sampling.parse_numbers("seeds", options.seeds)
+    else:
+        seeds = list(range(options.count or count))
     write = {Format.gif: write_walk, Format.strip: write_walk, Format.arithmetic: write_arithmetic}
     what = write.get(options.format, write_images)(options, trained, seeds, classes, out)
     print(f"{what} of step {trained.step}: {out}")

@@ -8,7 +8,7 @@ import torch
 from PIL import Image, ImageSequence
 from runs import assert_refused, lively, pixels
 
-from dcgan import exploring, sampling
+from dcgan import exploring, images, sampling
 from dcgan.config import Config, ModelConfig
 from dcgan.errors import UserError
 from dcgan.networks import Generator, initialise
@@ -78,8 +78,12 @@ def test_weights_statistics_and_truncation_are_those_asked_for(here, run):
         (["run=outputs/tiny", "format=mp4"], "format"),
         (["outputs/tiny"], "'outputs/tiny' is not of the form key=value"),
         # There is no such run, but nobody has looked for it yet.
-        (["run=none", "count=0"], "count=0 must be at least 1"),
-        (["run=none", "frames=0", "format=gif"], "frames=0 must be at least 1"),
+        (["run=none", "count=0"], "count=0 must be from 1 to 1,000,000"),
+        (["run=none", "count=9999999999"], "count=9999999999 must be from 1 to 1,000,000"),
+        (["run=none", "frames=0", "format=gif"], "frames=0 must be from 1 to 1,000,000"),
+        (["run=outputs/tiny", "seeds=0-9999999999"], "at most 1,000,000 of them"),
+        (["run=outputs/tiny", "seeds=99999999999999999999"], "numbers are below 2^63"),
+        (["run=outputs/tiny", "seeds=1:30"], "seeds=1:30 must be numbers and ranges"),
         (["run=outputs/tiny", "truncation=0"], "truncation=0.0 must be above 0 and at most 1"),
         (["run=outputs/tiny", "truncation=1.5"], "truncation=1.5 must be above 0 and at most 1"),
         (["run=none", "out=threes"], "out=threes must end in .png or .jpg or .webp with format=grid"),
@@ -98,7 +102,7 @@ def test_weights_statistics_and_truncation_are_those_asked_for(here, run):
             "is no directory",
         ),
         (["run=outputs/tiny", "out=outputs/tiny/run.log/x.png"], "run.log is no directory"),
-        (["run=outputs/tiny/checkpoints"], "has no checkpoint in checkpoints/"),
+        (["run=outputs/tiny/checkpoints"], "has no directory checkpoints/ with a checkpoint"),
         (["run=none", "format=film"], "run=none is not a run directory, which format=film needs"),
         (["run=outputs/tiny/checkpoints/step-00000080.pt", "format=film"], "is not a run directory"),
     ],
@@ -122,6 +126,23 @@ def test_truncation_multiplies_latents_also_those_of_standing_statistics(monkeyp
     network.register_forward_pre_hook(lambda _, given: seen.append(given[0].abs().mean()))
     sampling.use_standing_statistics(network, 0)
     assert torch.stack(seen).mean() == pytest.approx({"normal": 0.798, "uniform": 0.5}[latents] / 4, rel=0.05)
+
+
+def test_what_is_taken_of_one_checkpoint_lies_in_the_run_directory_under_its_name(here, run):
+    assert here("sample.py", f"run={run}/checkpoints/step-00000080.pt", "seeds=007").returncode == 0
+    assert (run / "step-00000080-sampled.png").is_file()
+    assert not list((run / "checkpoints").glob("*.png"))
+
+
+def test_a_picture_that_cannot_be_written_leaves_none_that_is_half(tmp_path, monkeypatch):
+    def full(_, path):
+        path.write_bytes(b"half")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    with pytest.raises(OSError, match="No space"):
+        images.save_png(torch.zeros(1, 8, 8, dtype=torch.uint8), tmp_path / "one.png")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_film_needs_pictures(here, run):

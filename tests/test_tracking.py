@@ -1,14 +1,17 @@
 """The record of a run never stops the run."""
 
+import io
 import json
+import logging
 import re
+import sys
 from types import SimpleNamespace
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from dcgan.config import Config, ModelConfig
-from dcgan.tracking import Tracker, layout
+from dcgan.tracking import Tracker, layout, log_to
 
 LOSSES = {"loss/discriminator": 1.0, "loss/generator": 2.0}
 
@@ -20,6 +23,22 @@ def test_what_came_after_the_checkpoint_is_dropped_and_a_torn_line_too(tmp_path)
         tracker.scalars(3, LOSSES)
     steps = [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert steps == [1, 2, 3]
+
+
+def test_a_terminal_that_has_gone_away_ends_nothing(tmp_path, monkeypatch):
+    class Gone(io.StringIO):
+        def write(self, _):
+            raise BrokenPipeError
+
+    before = logging.getLogger("dcgan").handlers[:]
+    try:
+        log_to(tmp_path / "run.log")
+        monkeypatch.setattr(sys, "stderr", Gone())
+        logging.getLogger("dcgan").info("heard? \udce9")
+    finally:
+        log_to(None)  # closes the file
+        logging.getLogger("dcgan").handlers[:] = before
+    assert "heard? \\udce9" in (tmp_path / "run.log").read_text()
 
 
 def test_the_speed_is_that_of_training_alone(tmp_path, monkeypatch):

@@ -304,6 +304,37 @@ def test_bad_input_gets_one_sentence_and_leaves_nothing(here, tmp_path, argument
     assert not list((tmp_path / "outputs").glob("*"))
 
 
+@pytest.mark.parametrize("sweep", [False, True])
+def test_a_path_may_hold_any_sign_and_a_name_is_no_number(here, tmp_path, monkeypatch, sweep):
+    pictures = tmp_path / "my (best) 日本, it's = 50% [x] {y}"
+    if sweep:
+        pictures = tmp_path / "日本 (best)"  # a comma would be between two of them
+    pictures.mkdir()
+    for number in range(4):
+        Image.new("L", (8, 8), number).save(pictures / f"{number}.png")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    settings = ["data=folder", f"data.root=~/{pictures.name}", "data.image_size=8", "data.held_out=0"]
+    settings += ["experiment=smoke", "steps=1", "batch_size=2", "evaluate_every=0", "model.width=2"]
+    outputs = tmp_path / "outputs"
+    if sweep:
+        done = here("train", *settings, "-m", "sweep=2024_05", "seed=0,1")
+        names = [path.name for path in (outputs / "sweeps" / "2024_05").iterdir() if path.is_dir()]
+        assert len(names) == 2
+        assert all("root_日本_best-seed_" in name for name in names)
+    else:
+        done = here("train", *settings, "name=2024_05")
+        assert last_state(outputs / "2024_05")["config"]["data"]["root"] == str(pictures)
+        assert here("prepare.py", *settings[:4]).returncode == 0
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_text_in_quotes_of_hydras_own_is_left_alone():
+    given = ["name='a b'", 'data.root="x"', "data.root=null", "steps=3", "model.upsample=scratch"]
+    assert cli.quoted(given) == given
+    assert cli.quoted(["-m", "data.root=a,b"]) == ["-m", "data.root=a,b"]
+    assert cli.quoted(["data.root=a\\'b\\"]) == ["data.root='a\\\\\\'b\\\\'"]
+
+
 def test_a_name_that_is_refused_leaves_what_has_that_name(here, tmp_path):
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / train.LOG).write_text("mine")

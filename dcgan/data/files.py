@@ -166,17 +166,21 @@ def _about(stat: os.stat_result) -> str:
     return f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
 
 
-def _walk(root: Path) -> Iterator[tuple[str, str]]:
+def _walk(
+    root: Path, below: str = "", above: frozenset[tuple[int, int]] = frozenset()
+) -> Iterator[tuple[str, str]]:
     """The names of all files, with "/", and what a change would change."""
-    seen = set()
-    for directory, below, _ in os.walk(root, followlinks=True):
-        place = Path(directory).stat()
-        if (place.st_dev, place.st_ino) in seen:  # a link back up
-            below.clear()
-            continue
-        seen.add((place.st_dev, place.st_ino))
-        with os.scandir(directory) as entries:
-            for entry in entries:
-                name = Path(entry.path).relative_to(root).as_posix()
-                if entry.is_file():
-                    yield name, _about(entry.stat())
+    directory = root / below
+    stat = directory.stat()
+    if (stat.st_dev, stat.st_ino) in above:  # a link back up
+        return
+    try:
+        entries = list(os.scandir(directory))
+    except PermissionError:
+        return
+    for entry in entries:
+        name = f"{below}/{entry.name}" if below else entry.name
+        if entry.is_dir():
+            yield from _walk(root, name, above | {(stat.st_dev, stat.st_ino)})
+        elif entry.is_file():
+            yield name, _about(entry.stat())

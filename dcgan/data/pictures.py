@@ -35,7 +35,8 @@ def decode(content: bytes) -> Image.Image:
     except UnidentifiedImageError as error:
         raise BadPictureError(f"is {kind_of(content)}, not a picture in {', '.join(FORMATS)}") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise BadPictureError("has too many pixels: a decompression bomb?") from error
+        most = (Image.MAX_IMAGE_PIXELS or 0) // 10**6
+        raise BadPictureError(f"has more than {most} million pixels, like a decompression bomb") from error
     except Exception as error:  # Pillow's readers raise many kinds on damaged files
         raise BadPictureError(f"is damaged ({error})") from error
 
@@ -95,7 +96,10 @@ def fitted(
 
 def _converted(image: Image.Image, mode: str) -> Image.Image:
     if image.mode.startswith("I"):  # 16 bits a pixel, which Pillow's own conversion cuts off at 255
-        image = Image.fromarray((np.asarray(image).astype(np.float32) / 257).round().astype(np.uint8))
+        pixels, transparent = np.asarray(image), image.info.get("transparency")
+        image = Image.fromarray((pixels.astype(np.float32) / 257).round().astype(np.uint8))
+        if transparent is not None:
+            image.putalpha(Image.fromarray(np.where(pixels == transparent, 0, 255).astype(np.uint8)))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)

@@ -35,14 +35,21 @@ def folder(config: DataConfig, root: Path) -> Source:
             "to a directory of their own, or set another data.store="
         )
     files = open_files(root)
-    name = root.resolve().stem
+    name = root.resolve().stem if root.is_file() else root.resolve().name
     parts = _without_common([name.split("/")[:-1] for name in files.names])
     tops = {below[0] if below else "" for below in parts}
     held_out = None
-    if len(tops) > 1 and tops <= PARTS.keys() and not all(PARTS[top] for top in tops):
-        held_out = np.array([PARTS[below[0]] for below in parts])
+    kinds = {top.lower() for top in tops}
+    if len(tops) > 1 and kinds <= PARTS.keys() and not all(PARTS[kind] for kind in kinds):
+        held_out = np.array([PARTS[below[0].lower()] for below in parts])
         parts = _without_common([below[1:] for below in parts])
         tops = {below[0] if below else "" for below in parts}
+    if len(tops) > 1 and "" in tops:
+        outside = [name for name, below in zip(files.names, parts, strict=True) if not below]
+        log.warning(
+            "there are no classes: %d of the %d pictures, such as %s, lie beside the directories that would name them",
+            *(len(outside), len(parts), outside[0]),
+        )
     if len(tops) < 2 or "" in tops:
         return Source(name, files, np.zeros(len(parts), np.int64), [], held_out)
     classes = sorted(tops)

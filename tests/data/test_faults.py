@@ -166,7 +166,7 @@ ROWS = [
     (cut_idx, ["data=mnist"], "in/train-images-idx3-ubyte.gz is damaged or cut short"),
     (lying_idx, ["data=mnist"], "says that it holds 40 x 28 x 28 bytes, but holds 29984; download it again"),
     (missing, ["data=fashion_mnist"], "cannot be downloaded"),
-    (bomb, [FOLDER, SIZE], "bomb.bmp has too many pixels: a decompression bomb?"),
+    (bomb, [FOLDER, SIZE], "bomb.bmp has more than 89 million pixels, like a decompression bomb"),
     (small, [FOLDER, "data.image_size=32"], "small.png is too small with 20 x 40 pixels"),
     (small, [FOLDER, "data.image_size=32"], "set a smaller data.image_size or data.upscale=true"),
     (good, [FOLDER, SIZE, "data.store=in/store"], "data.root=in holds data.store=in/store, whose pictures"),

@@ -57,6 +57,9 @@ def test_sixteen_bits_a_pixel_are_scaled_not_cut_off():
 def test_what_is_transparent_becomes_white():
     clear = Image.new("RGBA", (16, 12), (10, 20, 30, 0))
     assert (prepared(file_of(clear)) == 255).all()
+    deep = Image.fromarray(np.full((12, 16), 258, np.uint16))  # 16 bits a pixel
+    assert (prepared(file_of(deep, transparency=258)) == 255).all()
+    assert (prepared(file_of(deep, transparency=259)) == 1).all()
     half = Image.new("RGBA", (16, 12), (0, 0, 0, 128))
     assert (prepared(file_of(half)) == 127).all()
     palette = Image.new("P", (16, 12), 3)

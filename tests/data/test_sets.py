@@ -119,6 +119,32 @@ def test_links_are_followed_and_circles_left_out(load, tmp_path):
     assert values(load("folder", tmp_path / "in").train) == [(2, 0), (1, 1)]
 
 
+def test_two_links_to_one_directory_are_two_classes(load, tmp_path):
+    draw(tmp_path / "elsewhere" / "1.png", 1)
+    (tmp_path / "in").mkdir()
+    for kind in "ab":
+        (tmp_path / "in" / kind).symlink_to(tmp_path / "elsewhere")
+    found = load("folder", tmp_path / "in").train
+    assert found.classes == ["a", "b"]
+    assert values(found) == [(1, 0), (1, 1)]
+
+
+def test_the_parts_of_a_set_are_known_however_they_are_written(load, tmp_path):
+    for number, part in enumerate(["Train", "TEST"]):
+        draw(tmp_path / "in" / part / "a.png", number)
+    found = load("folder", tmp_path / "in")
+    assert (values(found.train), values(found.held_out)) == ([(0, 0)], [(1, 0)])
+    assert found.train.classes == []
+
+
+def test_a_picture_beside_the_classes_is_told_of(load, tmp_path, caplog):
+    for number, place in enumerate(["cats/1.png", "dogs/2.png", "stray.png"]):
+        draw(tmp_path / "in" / place, number)
+    assert load("folder", tmp_path / "in").train.classes == []
+    (message,) = (text for text in caplog.messages if "no classes" in text)
+    assert "1 of the 3 pictures, such as stray.png" in message
+
+
 def test_a_picture_stays_on_its_side_when_others_are_added(load, tmp_path):
     for number in range(100):
         draw(tmp_path / "in" / f"{number}.png", number)
