@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from dcgan.atomic import replacing
 from dcgan.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -41,16 +42,10 @@ def write(path: Path, state: dict[str, Any]) -> None:
     Raises:
         OSError, RuntimeError: if the disk does not take it (torch reports a full disk as either).
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    try:
-        with partial.open("wb") as file:
-            torch.save({"format_version": FORMAT_VERSION, **state}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replacing(path) as partial, partial.open("wb") as file:
+        torch.save({"format_version": FORMAT_VERSION, **state}, file)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def load(path: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from dcgan.atomic import replacing
 from dcgan.choices import ExportFormat
 from dcgan.errors import UserError
 from dcgan.sampling import TrainedGenerator
@@ -42,10 +43,7 @@ def export(trained: TrainedGenerator, kind: ExportFormat, path: Path) -> None:
         )
     # In the format in which others read it.
     trained.network.to(memory_format=torch.contiguous_format)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    ending = ".pt2" if kind is ExportFormat.torch_export else path.suffix  # PyTorch complains of another
-    partial = path.with_name(f"{path.stem}.partial{ending}")
-    try:
+    with replacing(path) as partial:
         if kind is ExportFormat.onnx:
             program = torch.onnx.export(
                 _program(trained),
@@ -57,15 +55,13 @@ def export(trained: TrainedGenerator, kind: ExportFormat, path: Path) -> None:
             assert program is not None
             program.save(partial)
         elif kind is ExportFormat.torch_export:
-            torch.export.save(_program(trained), partial)
+            with partial.open("wb") as file:  # PyTorch complains of a name with another ending than .pt2
+                torch.export.save(_program(trained), file)
         else:
             from safetensors.torch import save_file  # noqa: PLC0415 - may be missing
 
             about = {"config": json.dumps(trained.config.to_plain()), "num_classes": str(trained.num_classes)}
             save_file(trained.network.state_dict(), partial, about)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _program(trained: TrainedGenerator) -> "ExportedProgram":

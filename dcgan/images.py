@@ -7,6 +7,8 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from dcgan.atomic import replacing
+
 GAP, FONT_SIZE = 6, 18  # pixels; of pictures and words side by side
 
 
@@ -77,10 +79,10 @@ def grid(images: Tensor, columns: int) -> Tensor:
 
 def save_gif(frames: Sequence[Image.Image], path: Path, milliseconds: int, last: int | None = None) -> None:
     """Write frames of one size as an endless animation, whose last frame stays ``last`` milliseconds."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     coloured = [frame.convert("P", palette=Image.Palette.ADAPTIVE) for frame in frames]
     durations = [milliseconds] * (len(frames) - 1) + [last or milliseconds]
-    coloured[0].save(path, save_all=True, append_images=coloured[1:], duration=durations, loop=0)
+    with replacing(path) as partial:
+        coloured[0].save(partial, save_all=True, append_images=coloured[1:], duration=durations, loop=0)
 
 
 def joined(parts: Sequence[Image.Image | str], *, down: bool = False) -> Image.Image:
@@ -120,10 +122,5 @@ def save_png(image: Tensor, path: Path) -> None:
 
 def save_picture(picture: Image.Image, path: Path) -> None:
     """Write a picture whole or not at all, and the directories on the way."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.stem}.partial{path.suffix}")
-    try:
+    with replacing(path) as partial:
         picture.save(partial)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 from tqdm import tqdm
 
+from dcgan.atomic import replacing
 from dcgan.config import Config, flatten, is_incidental
 from dcgan.device import forget_peak_memory, peak_memory
 from dcgan.images import save_png
@@ -230,6 +231,5 @@ def _drop_after(path: Path, step: int) -> None:
                 kept.append(line + "\n")
         except ValueError:
             break
-    rewritten = path.with_suffix(".partial")
-    rewritten.write_text("".join(kept))
-    rewritten.replace(path)
+    with replacing(path) as rewritten:
+        rewritten.write_text("".join(kept))

@@ -137,11 +137,11 @@ def write_settings(
     (run_dir / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(config.to_plain())))
     height, width = config.data.image_size
     generator, discriminator = (
-        sum(parameter.numel() for parameter in network.parameters()) / 1e6
+        f"{sum(parameter.numel() for parameter in network.parameters()):,}"
         for network in (state.generator, state.discriminator)
     )
     log.info(
-        "%s: %s pictures of %d x %d (%s held out), generator %.2f M and discriminator %.2f M parameters, on %s",
+        "%s: %s pictures of %d x %d (%s held out), generator of %s and discriminator of %s parameters, on %s",
         *(run_dir, f"{count:,}", height, width, f"{held_out:,}", generator, discriminator, device),
     )
 

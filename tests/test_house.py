@@ -17,7 +17,7 @@ from dcgan.config import Config
 
 SCRIPTS = sorted(path.name for path in (ROOT / "scripts").glob("*.py"))
 LAYERS = [
-    {"errors", "conv_transpose", "choices", "config", "randomness", "device", "images"}
+    {"atomic", "errors", "conv_transpose", "choices", "config", "randomness", "device", "images"}
     | {"checkpoint", "parallel", "plots", "tracking", "watch"},
     {"augment", "explain", "losses", "networks", "data"},
     {"benchmark", "engine", "evaluation", "exploring", "exporting", "reporting", "sampling"},
