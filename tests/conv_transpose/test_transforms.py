@@ -286,6 +286,8 @@ SIZES = ((1, 5, 5), (2, 4, 9), (70, 8, 3))
 
 @in_graphs
 def test_exported_with_any_batch_size_height_and_width(algorithm):
+    if torch.__version__ < (2, 12) and algorithm in ("gemm", "zero_insert"):
+        pytest.skip("the exporter of PyTorch 2.11 cannot tell that one size is less than its double")
     layer = ConvTranspose2d(4, 6, 3, 2, 1, 1, algorithm=algorithm)
     batch, *sides = (
         torch.export.Dim(name, min=least, max=1024)
