@@ -47,9 +47,8 @@ def gradients(loss):
     images, labels = (parallel.shard(whole) for whole in (some_images(), torch.arange(4)))
     engine.train_step(state, config, images, labels)
     return [
-        parameter.grad
+        [parameter.grad for parameter in network.parameters()]
         for network in (state.generator, state.discriminator)
-        for parameter in network.parameters()
     ]
 
 
@@ -105,10 +104,12 @@ def of_two_processes(tmp_path_factory):
 @pytest.mark.parametrize("loss", LOSSES)
 def test_two_processes_train_as_one_does(of_two_processes, loss):
     of_one, of_other = of_two_processes[0]
-    for one, two, alone in zip(of_one[loss], of_other[loss], gradients(loss), strict=True):
-        assert torch.equal(one, two)
-        # The generator's come after an update of Adam, which divides by the size of tiny gradients.
-        assert (one - alone).norm() <= 1e-3 * alone.norm()  # a bias that cancels out has none
+    # The generator's come after an update of Adam, which divides by the size of tiny gradients.
+    for network, most in enumerate((1e-3, 1e-5)):
+        of_network = (found[network] for found in (of_one[loss], of_other[loss], gradients(loss)))
+        for one, two, alone in zip(*of_network, strict=True):
+            assert torch.equal(one, two)
+            assert (one - alone).norm() <= most * alone.norm()  # a bias that cancels out has none
 
 
 def test_what_is_not_finite_in_one_process_stops_all_with_one_sentence(of_two_processes):

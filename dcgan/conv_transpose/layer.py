@@ -9,9 +9,8 @@ from torch import Tensor
 from dcgan.conv_transpose.algorithms import algorithm_named
 from dcgan.conv_transpose.functional import Padding, check_named, conv_transpose2d, sized
 
-torch.fx.wrap(
-    "conv_transpose2d"
-)  # one node of a graph: `torch.fx.symbolic_trace` cannot look into its checks
+# One node of a graph: `torch.fx.symbolic_trace` cannot look into the checks.
+torch.fx.wrap("conv_transpose2d")
 
 
 class ConvTranspose2d(torch.nn.ConvTranspose2d):
