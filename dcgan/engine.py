@@ -111,8 +111,7 @@ def train_step(
         config: the run's settings.
         real: ``(N, C, H, W)`` float32 in [-1, 1]; of several processes, this one's share of the batch.
         labels: ``(N,)`` int64, of the real images and asked of the generated ones; None if unconditional.
-        statistics: whether to return what is not needed for the step itself, too: the diversity of the
-            generated images, and what the logits say.
+        statistics: whether to return what only a reader needs, too: diversity, and what the logits say.
 
     Returns:
         Scalar tensors by name. Of several processes, each has those of its share.
@@ -144,9 +143,8 @@ def train_step(
     g_grad_norm = _update(state, g, state.generator_optimizer, g_loss, g_lr)
     d.requires_grad_(True)
 
-    parallel.all_reduce_mean_(
-        [buffer for network in (g, d) for buffer in network.buffers() if buffer.is_floating_point()]
-    )
+    buffers = [buffer for network in (g, d) for buffer in network.buffers() if buffer.is_floating_point()]
+    parallel.all_reduce_mean_(buffers)
     _average(state.generator_ema, g, ema_decay(step, config.optim.ema_decay))
     state.step += 1
     scalars = {
@@ -160,7 +158,7 @@ def train_step(
     }
     if statistics:
         relative = diversity(fake.detach(), labels) / diversity(real, labels).clamp(min=1e-6)
-        scalars |= {"generator/diversity": relative}
+        scalars["generator/diversity"] = relative
         scalars |= logit_statistics(config.loss, real_logits, fake_logits, fake_logits_after)
     return {name: scalar.detach() for name, scalar in scalars.items()}
 

@@ -53,15 +53,11 @@ def conv_transpose2d(
 
     Raises:
         RuntimeError: for shapes and values that PyTorch's function refuses, naming the argument.
-        TypeError: for sizes that are not integers, and for what is no tensor.
-        ValueError: for an unknown algorithm or padding.
+        TypeError, ValueError: for what is no tensor and no integer; for an unknown algorithm or padding.
     """
     compute = algorithm_named(algorithm)
-    for name, tensor in (("input", input), ("weight", weight), ("bias", bias)):
-        if not isinstance(tensor, Tensor) and not (name == "bias" and tensor is None):
-            raise TypeError(f"conv_transpose2d(): {name} must be a tensor, got {tensor!r}")
-    input, weight = _as_autocast_has_it(input), _as_autocast_has_it(weight)
-    bias = bias if bias is None else _as_autocast_has_it(bias)
+    input, weight = _as_autocast_has_it("input", input), _as_autocast_has_it("weight", weight)
+    bias = bias if bias is None else _as_autocast_has_it("bias", bias)
     geometry = _checked_geometry(
         input,
         weight,
@@ -156,8 +152,10 @@ def check_named(padding: str) -> None:
         raise ValueError(f"padding={padding!r} is unknown; choose {', '.join(NAMED_PADDINGS)} or numbers")
 
 
-def _as_autocast_has_it(tensor: Tensor) -> Tensor:
+def _as_autocast_has_it(name: str, tensor: Tensor) -> Tensor:
     """Autocast runs convolutions in its lower precision, except for float64 and what is not floating."""
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"conv_transpose2d(): {name} must be a tensor, got {tensor!r}")
     device = tensor.device.type
     eligible = tensor.is_floating_point() and tensor.dtype != torch.float64
     return tensor.to(torch.get_autocast_dtype(device)) if eligible and is_autocast_on(device) else tensor
