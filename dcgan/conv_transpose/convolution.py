@@ -53,7 +53,8 @@ def correlate(
         )
         return of_real + 1j * of_imaginary
     if _has_one_position(x, *geometry):
-        patches, order = _covered(x, kernel_size, padding, dilation).permute(_order(x)), _order(x)
+        order = _order(x)
+        patches = _covered(x, kernel_size, padding, dilation).permute(order)
         product = y.flatten(1).t() @ patches.flatten(1)
         sizes, back = patches.shape[1:], [order.index(axis) for axis in range(4)]
         by_product: Tensor = product.unflatten(1, sizes).permute(back)
