@@ -1,6 +1,8 @@
 """The door between the command line and the program: Hydra's words into ours, errors into sentences."""
 
+import argparse
 import difflib
+import functools
 import os
 import re
 import sys
@@ -44,6 +46,19 @@ def register() -> None:
     """Tell Hydra and OmegaConf what `configs/train.yaml` refers to."""
     ConfigStore.instance().store("schema", node=Config)
     OmegaConf.register_new_resolver("run_name", run_name, replace=True)
+
+
+@functools.cache  # once
+def mend_argparse() -> None:
+    """Let Hydra 1.3 start on Python 3.14, whose argparse looks for a ``%`` in each help text: one of Hydra's is no text."""
+    add_argument = argparse.ArgumentParser.add_argument
+
+    def with_text(self: argparse.ArgumentParser, *names: str, **options: Any) -> argparse.Action:
+        if options.get("help") is not None:
+            options["help"] = str(options["help"])
+        return add_argument(self, *names, **options)
+
+    argparse.ArgumentParser.add_argument = with_text  # type: ignore[assignment]
 
 
 def run_name(name: str | None, data_name: str, overrides: Iterable[str]) -> str:

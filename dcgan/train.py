@@ -114,6 +114,7 @@ def job(composed: DictConfig) -> None:
 def main() -> None:
     """The command."""
     cli.register()
+    cli.mend_argparse()
     sys.argv[1:] = cli.quoted(sys.argv[1:])
     for flag in {"-m", "--multirun"} & {*sys.argv}:  # anywhere, where Hydra wants it before the settings
         sys.argv.remove(flag)

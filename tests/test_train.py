@@ -7,6 +7,7 @@ import signal
 import pytest
 import torch
 from filelock import FileLock
+from hydra._internal.utils import get_args_parser
 from PIL import Image
 from runs import (
     ROOT,
@@ -438,6 +439,12 @@ def test_questions_are_answered_without_waiting_for_torch(command, tmp_path, que
         assert done.returncode == 0, done.stderr
         assert "image_size: 28" in done.stdout
     assert not list((tmp_path / "outputs").glob("*"))
+
+
+def test_hydra_starts_where_argparse_looks_into_its_help():
+    """Python 3.14's does, and finds an object in the place of a text; older ones stumble when they print it."""
+    cli.mend_argparse()
+    assert "shell completion" in get_args_parser().format_help()
 
 
 def test_intels_library_is_asked_for_the_same_bits_in_every_run(monkeypatch):
