@@ -1,4 +1,4 @@
-"""Between and beyond the samples: walks, class morphs, sums of latents, nearest training images, a run's film.
+"""Between and beyond the samples: walks, class morphs, sums of latents, maps within, nearest training images, a run's film.
 
 Legend: ``T`` frames, ``R`` images of a frame, ``S`` seeds, ``Z`` latent size, ``C H W`` an image.
 """
@@ -8,18 +8,19 @@ from pathlib import Path
 
 import torch
 from PIL import Image, ImageOps
-from torch import Tensor
+from torch import Tensor, nn
 
 from dcgan.data import Data
 from dcgan.errors import UserError
 from dcgan.evaluation.pixel_classifiers import nearest
-from dcgan.images import grid, joined, to_picture
+from dcgan.images import grid, joined, to_picture, to_uint8
 from dcgan.networks import Generator
 from dcgan.randomness import generator as random_generator
 from dcgan.sampling import GRID_ROWS, TrainedGenerator, latents_of, render
 
 NEIGHBOURS = 5
 AROUND = 0.25  # how far the images around a sum may be from it in each number; Radford et al. 2015, figure 7
+MAPS_ACROSS = 3  # and as many down, of all maps of a layer
 MIN_SIDE = 56  # pixels that an image is enlarged to, about
 
 
@@ -132,6 +133,39 @@ def equation(members: list[Tensor], middles: list[Tensor], around: Tensor) -> Im
     return joined([sides[0], "-", sides[1], "+", sides[2], "=", _enlarged(around, 3)])
 
 
+@torch.no_grad()
+def layer_by_layer(
+    trained: TrainedGenerator, seeds: Sequence[int], classes: Sequence[int] | None
+) -> Image.Image:
+    """How an image grows: for each seed a row, with the liveliest maps after each layer and the image at last.
+
+    The same maps in every row, each from black for 0 to white for its largest value in any of them.
+    """
+    rows = []
+    for code in trained.codes(seeds, classes)[0]:  # one at a time, as in `render`
+        row, maps = [], code[None, :, None, None]
+        for layer in trained.network.layers:
+            maps = layer(maps)
+            if isinstance(layer, nn.ReLU):
+                row.append(maps)
+        rows.append([*row, maps])
+    *layers, images = (torch.cat(of_seeds) for of_seeds in zip(*rows, strict=True))
+    side = max(MIN_SIDE, *images.shape[2:])
+    names, blocks = [], []  # a block for each layer and seed
+    for maps in layers:
+        liveliest = maps.transpose(0, 1).flatten(1).var(1).topk(min(MAPS_ACROSS**2, maps.shape[1])).indices
+        shown = maps[:, liveliest]
+        shown = shown / shown.amax((0, 2, 3), keepdim=True).clamp(min=1e-9)
+        tiles = _filling((255 * shown).round().to(torch.uint8).flatten(0, 1)[:, None], side)
+        names.append(f"{maps.shape[1]} of {maps.shape[2]} x {maps.shape[3]}")
+        blocks += [to_picture(grid(of_seed, MAPS_ACROSS)) for of_seed in tiles.split(len(liveliest))]
+    names.append(f"{images.shape[2]} x {images.shape[3]}")
+    blocks += [to_picture(image) for image in _filling(to_uint8(images), MAPS_ACROSS * side)]
+    blocks = _of_one_size(blocks)
+    columns = [blocks[first : first + len(rows)] for first in range(0, len(blocks), len(rows))]
+    return joined([joined([name, *column], down=True) for name, column in zip(names, columns, strict=True)])
+
+
 def beside_nearest(images: Tensor, pictures: Data) -> Image.Image:
     """Each image beside the training images that are closest to it in raw pixels: is it a copy?"""
     shown = pictures.shown
@@ -163,8 +197,7 @@ def film(run: Path) -> list[Image.Image]:
             frames.append(joined([f"step {step:,}", picture], down=True))
     if not frames:
         raise UserError(f"run={run} has no pictures in samples/, as with sample_every=0")
-    width = max(frame.width for frame in frames)  # that of the longest number, where the pictures are narrow
-    return [ImageOps.expand(frame, (0, 0, width - frame.width, 0), "white") for frame in frames]
+    return _of_one_size(frames)  # the number of the step may be wider than the pictures
 
 
 def _every_pair(network: Generator, latents: Tensor, embeddings: Tensor) -> Tensor:
@@ -173,6 +206,21 @@ def _every_pair(network: Generator, latents: Tensor, embeddings: Tensor) -> Tens
     left, right = latents[:, None].expand(*pairs, -1), embeddings.expand(*pairs, -1)
     images = render(network, torch.cat([left, right], 2).flatten(0, 1))
     return images.view(*pairs, *images.shape[1:])
+
+
+def _of_one_size(pictures: Sequence[Image.Image]) -> list[Image.Image]:
+    """With white on the right and below, where others are larger."""
+    width, height = (max(sides) for sides in zip(*(picture.size for picture in pictures), strict=True))
+    return [
+        ImageOps.expand(picture, (0, 0, width - picture.width, height - picture.height), "white")
+        for picture in pictures
+    ]
+
+
+def _filling(images: Tensor, side: int) -> Tensor:
+    """Each pixel as a square, so that the longer side of an image is about ``side``."""
+    scale = max(1, side // max(images.shape[2:]))
+    return images.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
 
 
 def _enlarged(images: Tensor, columns: int) -> Image.Image:

@@ -14,6 +14,7 @@ format   grid: one PNG, a column per class
          side by side
          strip: the same as a picture with a row for each
          arithmetic: the mean of seeds= less that of minus= and with that of plus=, as in Radford et al. 2015
+         layers: for each image a row with maps of the generator, after each of its layers
          nearest: each image beside the training images that are closest to it, to see whether it is a copy
          film: the grids that the run left in samples/, as a GIF
 between  of gif and strip. seeds or classes
@@ -54,6 +55,7 @@ class Format(StrEnum):
     gif = "gif"
     strip = "strip"  # type: ignore[assignment]  # of str
     arithmetic = "arithmetic"
+    layers = "layers"
     nearest = "nearest"
     film = "film"
 
@@ -79,6 +81,7 @@ OWN = {  # the file in the run directory, and how many images if nobody says
     Format.gif: ("walk.gif", 8),
     Format.strip: ("walk.png", 4),
     Format.arithmetic: ("arithmetic.png", 0),
+    Format.layers: ("layers.png", 3),
     Format.nearest: ("nearest.png", 16),
     Format.film: ("film.gif", 0),
 }
@@ -160,7 +163,12 @@ def main() -> None:
         seeds = sampling.parse_numbers("seeds", options.seeds)
     else:
         seeds = list(range(options.count or count))
-    write = {Format.gif: write_walk, Format.strip: write_walk, Format.arithmetic: write_arithmetic}
+    write = {
+        Format.gif: write_walk,
+        Format.strip: write_walk,
+        Format.arithmetic: write_arithmetic,
+        Format.layers: write_layers,
+    }
     what = write.get(options.format, write_images)(options, trained, seeds, classes, out)
     print(f"{what} of step {trained.step}: {out}")
 
@@ -197,6 +205,17 @@ def write_arithmetic(
     members, middles, around = exploring.arithmetic(trained, [seeds, minus, plus], classes)
     save_picture(exploring.equation(members, middles, around), out)
     return "arithmetic"
+
+
+def write_layers(
+    options: Options, trained: "TrainedGenerator", seeds: list[int], classes: list[int] | None, out: Path
+) -> str:
+    """The picture of what the generator makes on its way."""
+    from dcgan import exploring
+    from dcgan.images import save_picture
+
+    save_picture(exploring.layer_by_layer(trained, seeds, classes), out)
+    return f"maps and images of {len(seeds)} seeds"
 
 
 def write_images(

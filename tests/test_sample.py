@@ -275,6 +275,30 @@ def test_arithmetic_of_latents(run):
     assert (mixed[4].int() - trained.sample([2], None)[0][0].int()).abs().max() <= 1
 
 
+def test_layers_are_the_maps_on_the_way_and_the_image_at_its_end(run):
+    trained = sampling.load_generator(run)
+    lively(trained.network)
+    picture = np.array(exploring.layer_by_layer(trained, [3, 5], None))
+    made, _ = trained.sample([3, 5], None)
+    enlarged = made[1, 0].repeat_interleave(6, 0).repeat_interleave(6, 1)  # 28 pixels as 168
+    bottom, right = (
+        side - 176 for side in picture.shape[:2]
+    )  # three maps of 56 pixels and lines around them
+    assert np.array_equal(picture[bottom : bottom + 168, right : right + 168, 0], enlarged)
+
+    codes, _ = trained.codes([3, 5], None)
+    kept = []
+    norms = [layer for layer in trained.network.layers if isinstance(layer, torch.nn.BatchNorm2d)]
+    norms[0].register_forward_hook(lambda layer, given, maps: kept.append(maps.detach().relu().clone()))
+    sampling.render(trained.network, codes)
+    maps = torch.cat(kept)  # (2, C, 3, 3)
+    liveliest = maps[:, maps.transpose(0, 1).flatten(1).var(1).argmax()]
+    expected = (
+        (liveliest[1] / liveliest.max() * 255).round().repeat_interleave(18, 0).repeat_interleave(18, 1)
+    )
+    assert np.array_equal(picture[bottom + 2 : bottom + 56, 2:56, 0], expected.to(torch.uint8))
+
+
 def test_the_nearest_training_images_stand_beside_a_copy_of_one(here, run, monkeypatch):
     monkeypatch.setattr("dcgan.evaluation.pixel_classifiers.NUMBERS", 700 * 784)
     pictures = sampling.load_generator(run).pictures()
@@ -296,6 +320,7 @@ def test_each_picture_is_a_command_and_what_is_named_with_out_is_kept(here, tmp_
     for arguments, name in [
         (["format=strip", "seeds=0-1", "classes=3"], "walk.png"),
         (["format=gif", "between=classes", "seeds=0-1", "classes=1,2", "frames=2"], "walk.gif"),
+        (["format=layers"], "layers.png"),
         (["format=arithmetic", "seeds=0,1", "minus=2,3", "plus=4-6", "classes=3"], "arithmetic.png"),
     ]:
         for _ in range(2):  # its own file it replaces

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
+from tqdm import tqdm
 
 from dcgan.explain.example import Example, transposed
 from dcgan.images import save_gif
@@ -123,11 +124,11 @@ def scatter_frames(example: Example) -> Iterator["Figure"]:
 
 
 def save_animation(figures: Iterator["Figure"], path: Path) -> None:
-    """Write figures as a GIF that stops at its last frame for a while."""
+    """Write figures as a GIF that stops at its last frame for a while; on a terminal, with a count of those drawn."""
     frames = []
-    for whole in figures:
+    for whole in tqdm(figures, f"drawing {path.name}", unit="frame", leave=False, disable=None):
         whole.canvas.draw()
-        frames.append(Image.fromarray(np.asarray(whole.canvas.buffer_rgba())))  # type: ignore[attr-defined]
+        frames.append(Image.fromarray(np.asarray(whole.canvas.buffer_rgba())))
     save_gif(frames, path, FRAME_MS, LAST_FRAME_MS)
 
 
