@@ -14,6 +14,7 @@ import hashlib
 import json
 import logging
 import math
+import multiprocessing
 import os
 import shutil
 import sys
@@ -39,7 +40,8 @@ log = logging.getLogger(__name__)
 
 FORMAT = 1  # to be raised with every change of what is in the files or how the pixels are made
 BLOCK = 128  # pictures between two lines of progress
-WORTH_WORKERS = 0.5  # seconds of work that starting worker processes pays for
+# Seconds of work that starting worker processes pays for; those that are not forked must import PyTorch first.
+WORTH_WORKERS = 0.5 if multiprocessing.get_all_start_methods()[0] == "fork" else 5.0
 
 
 @dataclass
