@@ -27,7 +27,7 @@ from dcgan.errors import UserError
 Choice = TypeVar("Choice", bound=StrEnum)
 Schema = TypeVar("Schema")
 
-# Settings that may differ when a run is taken up again, and, but for data.root, that its name does not have.
+# Settings that may change when a run is resumed. Except data.root, they are no part of its name.
 INCIDENTAL = {
     "data.root",  # the pictures themselves have a fingerprint
     "data.download",
@@ -68,7 +68,7 @@ class DataConfig:
     upscale: bool = True  # take pictures that are smaller than image_size, too
     label: str | None = None  # of celeba: the attribute to learn, such as Smiling
     held_out: float = 0.1  # share kept from training, for evaluation, where the set has no test part
-    limit: int | None = None  # train on so many only, of each class its share; all are measured against
+    limit: int | None = None  # train on so many pictures only, classes in proportion; evaluation uses all
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     on_bad_file: OnBadFile = OnBadFile.error
     download: bool = True  # mnist, fashion_mnist, cifar10, celeba, where they are not in root
@@ -129,12 +129,12 @@ class LossConfig:
     """What both networks minimise, and what the discriminator is shown."""
 
     name: LossName = LossName.nonsaturating
-    label_smoothing: float = 0.0  # what the target of real images is below 1; of nonsaturating
+    label_smoothing: float = 0.0  # the target of real images is 1 minus this; with nonsaturating only
     r1: float = 0.5  # weight of half the squared gradient at real images
     r2: float = 0.0  # and at generated ones
     gradient_penalty: float = 0.0  # weight of the gradient's squared distance from norm 1, for wasserstein
     penalty_every: int = 4  # steps; penalties are computed only then, with as many times the weight
-    instance_noise: float = 0.0  # deviation of noise on all images that are shown; falls to 0 over the run
+    instance_noise: float = 0.0  # standard deviation of noise on all images the discriminator sees; falls to 0 over the run
     augment: list[Change] = field(default_factory=list)  # of all images that are shown
 
     def __post_init__(self) -> None:
@@ -159,7 +159,7 @@ class OptimConfig:
     discriminator_lr: float = 1e-3
     betas: list[float] = field(default_factory=lambda: [0.0, 0.99])
     decay_from: float = 0.5  # share of the steps after which the rates fall linearly to 0; 1 = never
-    ema_decay: float = 0.999  # per step
+    ema_decay: float = 0.999  # per step; 0: no average
 
     def __post_init__(self) -> None:
         _in_range("optim.generator_lr", self.generator_lr, 1e-9, 1)

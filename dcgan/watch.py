@@ -67,6 +67,6 @@ def _symptoms(scalars: dict[str, float]) -> Iterator[tuple[str, bool]]:
 def _symptoms_of_images(measures: dict[str, float]) -> Iterator[tuple[str, bool]]:
     yield (
         "the generated images have a checkerboard that real ones have not, as transposed convolutions leave it on "
-        "even areas; model.upsample=resize leaves the least of it",
+        "flat areas; model.upsample=resize leaves the least of it",
         measures["checkerboard"] > CHECKERED,
     )

@@ -4,7 +4,7 @@
                              [out=FILE_OR_DIR] [overwrite=true] [weights=ema|raw] [statistics=running|standing] [truncation=1]
 
 run      the run directory, or one checkpoint file
-count    how many images: the seeds from 0 on
+count    how many images: the seeds from 0 on. Left out: 64; 16 of nearest, 8 of gif, 4 of strip, 3 of layers
 seeds    or which seeds, as numbers and ranges. One seed gives one image, whatever else is asked for
 classes  seed s shows the s-th of these, beginning again after the last
 format   grid: one PNG, a column per class

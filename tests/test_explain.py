@@ -82,7 +82,7 @@ def test_the_matrix_is_that_of_the_convolution():
 def test_the_text_has_the_numbers_worked_out_by_hand():
     text = explain.text(CASES[5])
     assert "(3 - 1) 2 - 2 * 1 + 3 + 1 = 6" in text
-    assert "1 zeros between the pixels: 3 -> 5; P_T = F - P - 1 = 1 zeros before and 2 zeros after: 8" in text
+    assert "1 zero between the pixels: 3 -> 5; P_T = F - P - 1 = 1 zero before and 2 zeros after: 8" in text
     assert "8 - 3 + 1 = 6" in text
     assert "floor((6 - 3 + 2) / 2) + 1 = 3" in text
     assert "5 (output_padding 0), 6 (output_padding 1)" in text

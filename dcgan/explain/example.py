@@ -101,7 +101,7 @@ def text(example: Example) -> str:
         f"Not {e.input_size}: output_padding {e.output_padding} is not smaller than the stride {e.stride}"
     )
     least, most = arithmetic.overlap(e.kernel_size, e.stride, e.dilation)
-    uneven = f"{least} to {most}, a checkerboard where the input is even (Odena et al. 2016)"
+    uneven = f"{least} to {most}, a checkerboard where the input is constant (Odena et al. 2016)"
     overlap = uneven if least < most else f"{most}"
     return "\n".join(
         [
@@ -109,7 +109,7 @@ def text(example: Example) -> str:
             f"padding {e.padding}, output_padding {e.output_padding}",
             f"Output size    W1 = (W2 - 1) S - 2P + F + output_padding = ({e.input_size} - 1) {e.stride} - "
             f"2 * {e.padding} + {e.span} + {e.output_padding} = {e.output_size}",
-            f"As a convolution    S - 1 = {zeros} zeros between the pixels: {e.input_size} -> {e.inserted_size}; "
+            f"As a convolution    S - 1 = {_zeros(zeros)} between the pixels: {e.input_size} -> {e.inserted_size}; "
             f"P_T = F - P - 1 = {_zeros(before)} before and {_zeros(after)} after: "
             f"{e.inserted_size + before + after}; stride 1, kernel flipped: "
             f"{e.inserted_size + before + after} - {e.span} + 1 = {e.output_size}",
@@ -124,7 +124,7 @@ def text(example: Example) -> str:
 
 
 def _zeros(count: int) -> str:
-    return f"{count} zeros" if count >= 0 else f"{count}, so that {-count} are cropped,"
+    return f"{count} zero{'s' * (count != 1)}" if count >= 0 else f"{count}, so that {-count} are cropped,"
 
 
 def _counted(size: int) -> Tensor:
