@@ -28,7 +28,8 @@ def save(directory: Path, step: int, state: dict[str, Any], keep: int) -> Path:
     """
     path = directory / f"step-{step:08d}.pt"
     write(path, {"step": step, **state})
-    for old in _newest_first(directory)[keep:]:
+    # And what a kill has left of one that was not finished.
+    for old in [*_newest_first(directory)[keep:], *directory.glob(".step-*.pt")]:
         old.unlink(missing_ok=True)
     return path
 
@@ -74,6 +75,18 @@ def load(path: Path) -> dict[str, Any]:
             f"{path} has checkpoint format {version}, this program reads {FORMAT_VERSION}; "
             "use the version of dcgan that wrote it"
         )
+    return state
+
+
+def load_training(path: Path) -> dict[str, Any]:
+    """`load`, of what a training saved.
+
+    Raises:
+        UserError: also if it is another of this program's files.
+    """
+    state = load(path)
+    if "config" not in state:
+        raise UserError(f"{path} is no checkpoint of dcgan.train; choose one in a run's checkpoints/")
     return state
 
 

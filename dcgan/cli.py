@@ -3,6 +3,7 @@
 import argparse
 import difflib
 import functools
+import io
 import os
 import re
 import sys
@@ -12,6 +13,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
@@ -87,14 +89,17 @@ def to_config(composed: DictConfig) -> Config:
     """The checked settings.
 
     Raises:
-        UserError: for an impossible value, or a setting that was added with ``+``.
+        UserError: for an impossible value, a name that is none, or a setting that was added with ``+``.
     """
     settings = OmegaConf.to_container(composed)
     assert isinstance(settings, dict)
-    for key in flatten(settings).keys() - set(settings_of(Config)):
+    for key in flatten(settings).keys() - settings_of(Config).keys():
         raise UserError(_unknown(key, Config))
     config = OmegaConf.to_object(composed)
     assert isinstance(config, Config)
+    for setting, name in (("name", config.name), ("sweep", config.sweep)):
+        if name is not None and not re.fullmatch(r"\w[\w.=,+-]*", name):
+            raise UserError(f"{setting}={name} must be a directory name of letters, digits and -_.")
     return config
 
 
@@ -152,7 +157,7 @@ def parse(options: type[Options], arguments: list[str], usage: str | None) -> Op
             [argument for argument in arguments if argument.partition("=")[0] not in texts]
         )
         parsed = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(options), others, texts))
-    except OmegaConfBaseException as error:
+    except (OmegaConfBaseException, yaml.YAMLError) as error:
         raise UserError(sentence(error, options)) from error
     assert isinstance(parsed, options)
     return parsed
@@ -211,6 +216,8 @@ def exit_on_error(command: Callable[[], object]) -> None:
     """Run a command; an error of the user's ends it with one sentence and exit code 1, Ctrl-C with 130."""
     # Intel's library, read when torch first computes: the same last bits from run to run, at no cost measured.
     os.environ.setdefault("MKL_CBWR", "AUTO")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a directory may have a name that is no text
     full_error = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra shall hand its errors on instead of printing them
     try:
@@ -263,28 +270,23 @@ def sentence(error: BaseException, schema: Any = Config) -> str:
     return " ".join(line.strip() for line in text.splitlines() if line.strip())
 
 
-def settings_of(schema: Any, prefix: str = "") -> list[str]:
-    """The full names of all settings of a dataclass, such as ``data.image_size``."""
-    names = []
+def settings_of(schema: Any, prefix: str = "") -> dict[str, Any]:
+    """The type of each setting of a dataclass by its full name, such as ``data.image_size``."""
+    types: dict[str, Any] = {}
     for setting in fields(schema):
         name = prefix + setting.name
-        names += settings_of(setting.type, f"{name}.") if is_dataclass(setting.type) else [name]
-    return names
+        types |= settings_of(setting.type, f"{name}.") if is_dataclass(setting.type) else {name: setting.type}
+    return types
+
+
+def texts_of(schema: Any) -> set[str]:
+    """The full names of the settings of a dataclass that are any text."""
+    return {name for name, kind in settings_of(schema).items() if kind in (str, str | None)}
 
 
 def _from_home(text: str) -> str:
     """With the home directory for a ``~`` at the beginning, which a shell leaves behind an equals sign."""
     return str(Path(text).expanduser()) if text.startswith("~") else text
-
-
-def texts_of(schema: Any, prefix: str = "") -> set[str]:
-    """The full names of the settings of a dataclass that are any text."""
-    names: set[str] = set()
-    for setting in fields(schema):
-        name = prefix + setting.name
-        names |= texts_of(setting.type, f"{name}.") if is_dataclass(setting.type) else set()
-        names |= {name} if setting.type in (str, str | None) else set()
-    return names
 
 
 def _unknown(key: str, schema: Any) -> str:

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import math
-import re
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -134,7 +133,9 @@ class LossConfig:
     r2: float = 0.0  # and at generated ones
     gradient_penalty: float = 0.0  # weight of the gradient's squared distance from norm 1, for wasserstein
     penalty_every: int = 4  # steps; penalties are computed only then, with as many times the weight
-    instance_noise: float = 0.0  # standard deviation of noise on all images the discriminator sees; falls to 0 over the run
+    instance_noise: float = (
+        0.0  # standard deviation of noise on all images the discriminator sees; falls to 0 over the run
+    )
     augment: list[Change] = field(default_factory=list)  # of all images that are shown
 
     def __post_init__(self) -> None:
@@ -207,9 +208,6 @@ class Config:
         if self.evaluate_every:
             _in_range("evaluate_samples", self.evaluate_samples, 10)  # for distances between features
         _in_range("checkpoint_keep", self.checkpoint_keep, 2)  # the newest may be found damaged
-        for setting, value in (("name", self.name), ("sweep", self.sweep)):
-            if value is not None and not re.fullmatch(r"\w[\w.=,+-]*", value):
-                raise UserError(f"{setting}={value} must be a directory name of letters, digits and -_.")
 
     def to_plain(self) -> dict[str, Any]:
         """As dicts, lists, strings and numbers, for YAML and checkpoints."""

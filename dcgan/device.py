@@ -45,9 +45,10 @@ def peak_memory() -> int:
     """
     if torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated()
-    if STATUS.exists():  # getrusage would count what the parent process held when it started this one
-        peak = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
-        return int(peak.split()[1]) * 1024
+    # Where it is there: getrusage would count what the parent process held when it started this one.
+    status = STATUS.read_text().splitlines() if STATUS.exists() else []
+    if peak := [line for line in status if line.startswith("VmHWM:")]:
+        return int(peak[0].split()[1]) * 1024
     if sys.platform == "win32":
         return 0  # Windows does not count it
     import resource  # noqa: PLC0415 - Windows does not have it

@@ -8,6 +8,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from dcgan.atomic import replacing
+from dcgan.errors import UserError
 
 GAP, FONT_SIZE = 6, 18  # pixels; of pictures and words side by side
 
@@ -121,6 +122,13 @@ def save_png(image: Tensor, path: Path) -> None:
 
 
 def save_picture(picture: Image.Image, path: Path) -> None:
-    """Write a picture whole or not at all, and the directories on the way."""
-    with replacing(path) as partial:
-        picture.save(partial)
+    """Write a picture whole or not at all, and the directories on the way.
+
+    Raises:
+        UserError: if it is too large for its format.
+    """
+    try:
+        with replacing(path) as partial:
+            picture.save(partial)
+    except ValueError as error:
+        raise UserError(f"{path} cannot be written ({error}); choose another format, such as .png") from error

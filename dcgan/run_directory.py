@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dcgan import checkpoint
+from dcgan.atomic import write_text
 from dcgan.config import Config, differences
 from dcgan.engine import TrainState
 from dcgan.errors import UserError
@@ -36,9 +37,11 @@ def resume(state: TrainState, config: Config, run_dir: Path, metadata: dict[str,
                 f"{run_dir} belongs to a run with other settings ({'; '.join(changed)}); set another name=, "
                 f"and resume={run_dir}/checkpoints/step-{own['step']:08d}.pt to start from where it is"
             )
+        # Where the run began is told by its first start, also where the next one leaves it out.
+        config.resume = metadata["config"]["resume"] = own["config"]["resume"]
         state.load_state_dict(own)
     elif config.resume not in ("auto", "never"):
-        start = checkpoint.load(Path(config.resume))
+        start = checkpoint.load_training(Path(config.resume))
         if start["step"] >= config.steps:
             raise UserError(f"resume={config.resume} is at step {start['step']} already; set steps to more")
         try:
@@ -114,5 +117,5 @@ def list_skipped(run_dir: Path, skipped: dict[str, str]) -> None:
     """Write the files that are not trained on into the run directory."""
     if skipped:
         lines = [f"{name}\t{reason}\n" for name, reason in skipped.items()]
-        (run_dir / "skipped.txt").write_text("".join(lines), errors="backslashreplace")
+        write_text(run_dir / "skipped.txt", "".join(lines))
         log.warning("%d files were skipped, listed in %s", len(skipped), run_dir / "skipped.txt")

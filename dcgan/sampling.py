@@ -116,13 +116,11 @@ def load_generator(
         raise UserError(f"truncation={truncation} must be above 0 and at most 1")
     if not run.exists():
         raise UserError(f"run={run} does not exist; python -m dcgan.train makes runs in outputs/")
-    state = checkpoint.newest(run / "checkpoints") if run.is_dir() else checkpoint.load(run)
+    state = checkpoint.newest(run / "checkpoints") if run.is_dir() else checkpoint.load_training(run)
     if state is None:
         raise UserError(
             f"run={run} has no directory checkpoints/ with a checkpoint; python -m dcgan.train makes runs in outputs/"
         )
-    if "config" not in state:
-        raise UserError(f"run={run} is no checkpoint of dcgan.train; choose one in a run's checkpoints/")
     config = Config.from_plain(state["config"])
     num_classes = state["num_classes"]
     network = Generator(config.model, config.data.image_size, config.data.channels, num_classes)

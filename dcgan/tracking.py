@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 from tqdm import tqdm
 
-from dcgan.atomic import replacing
+from dcgan.atomic import write_text
 from dcgan.config import Config, flatten, is_incidental
 from dcgan.device import forget_peak_memory, peak_memory
 from dcgan.images import save_png
@@ -75,7 +75,7 @@ class Tracker:
         self._board: SummaryWriter | None = None
         self._guarded("TensorBoard", lambda: self._open_board(step, distance))
         self._bar = tqdm(total=steps, initial=step, unit="step", disable=not sys.stderr.isatty(), leave=False)
-        self._begun = self._last_log = (time.monotonic(), step)
+        self._begun = self._last_log = (time.perf_counter(), step)
         self._seconds_aside = 0.0
         forget_peak_memory()  # the runs of a sweep share a process
 
@@ -85,7 +85,7 @@ class Tracker:
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """Record ``values`` by name, and the speed of training since the last call."""
-        now, (then, last_step) = time.monotonic() - self._seconds_aside, self._last_log
+        now, (then, last_step) = time.perf_counter() - self._seconds_aside, self._last_log
         self._last_log = (now, step)
         values = {
             **values,
@@ -110,9 +110,9 @@ class Tracker:
     @contextmanager
     def aside(self) -> Iterator[None]:
         """What is done within is not training, and does not count for its speed."""
-        begun = time.monotonic()
+        begun = time.perf_counter()
         yield
-        self._seconds_aside += time.monotonic() - begun
+        self._seconds_aside += time.perf_counter() - begun
 
     def _record(self, step: int, values: dict[str, float]) -> None:
         self._guarded("metrics.jsonl", lambda: _append(self._metrics, {"step": step, **values}))
@@ -175,7 +175,7 @@ class Tracker:
             return
         try:
             write()
-        except (OSError, RuntimeError, ValueError) as error:
+        except Exception as error:  # an import, too, has failed in as many ways as there are versions
             self._broken.add(sink)
             log.warning("%s cannot be written (%s); training goes on without it", sink, error)
 
@@ -185,7 +185,7 @@ class Tracker:
         speed = f"{values['speed/images_per_second']:,.0f} images/s"
         if not self._bar.disable:
             self._bar.set_postfix_str(f"{losses}, {speed}")
-        seconds, first_step = time.monotonic() - self._begun[0], self._begun[1]
+        seconds, first_step = time.perf_counter() - self._begun[0], self._begun[1]
         left = tqdm.format_interval(seconds / (step - first_step) * (self.steps - step))
         level = logging.DEBUG if not self._bar.disable else logging.INFO
         log.log(level, "step %d/%d  %s  %s  %s left", step, self.steps, losses, speed, left)
@@ -202,6 +202,7 @@ class ConsoleHandler(logging.Handler):
 
 def log_to(path: Path | None) -> None:
     """Send the package's log to the terminal and, from the first line on, to ``path``."""
+    logging.raiseExceptions = False  # a full disk shall not print a traceback for each line
     package = logging.getLogger("dcgan")
     package.setLevel(logging.DEBUG)
     package.propagate = False  # Hydra's own handler would print everything twice
@@ -231,5 +232,4 @@ def _drop_after(path: Path, step: int) -> None:
                 kept.append(line + "\n")
         except ValueError:
             break
-    with replacing(path) as rewritten:
-        rewritten.write_text("".join(kept))
+    write_text(path, "".join(kept))

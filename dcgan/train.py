@@ -49,7 +49,10 @@ def train_locked(config: Config, run_dir: Path) -> int:
                 f"{error.filename or run_dir} cannot be used ({error.strerror or error}); make room, or set another name="
             ) from error
         except RuntimeError as error:
-            if not any(words in str(error) for words in ("can't allocate memory", "out of memory")):
+            if not any(
+                words in str(error)
+                for words in ("can't allocate memory", "not enough memory", "out of memory")
+            ):
                 raise
             raise UserError(
                 f"there is too little memory for batch_size={config.batch_size}, model.width={config.model.width} and "
@@ -77,7 +80,7 @@ def discard_if_empty(run_dir: Path) -> None:
     Unless another process is at work in it, which may not have come to write anything yet.
     """
     if cli.speaks():
-        with suppress(UserError), locked(run_dir):
+        with suppress(UserError, OSError), locked(run_dir):
             if {path.name for path in run_dir.iterdir()} <= {LOCK, LOG}:
                 shutil.rmtree(run_dir)
 

@@ -10,6 +10,7 @@ import torch
 from omegaconf import OmegaConf
 
 from dcgan import data, engine, evaluation, parallel, run_directory, sampling
+from dcgan.atomic import write_text
 from dcgan.config import Config
 from dcgan.device import choose_device
 from dcgan.engine import TrainState
@@ -48,10 +49,10 @@ def train(config: Config, run_dir: Path) -> int:
     evaluator = None
     with parallel.all_or_none():
         if parallel.is_main():
-            write_settings(run_dir, config, state, len(found.shown), len(found.held_out), device)
-            run_directory.list_skipped(run_dir, found.skipped)
             if config.evaluate_every:
                 evaluator = evaluation.Evaluator(found, config.evaluate_samples, num_classes > 0, device)
+            write_settings(run_dir, config, state, len(found.shown), len(found.held_out), device)
+            run_directory.list_skipped(run_dir, found.skipped)
 
     if parallel.is_main():
         stopped_by = loop(config, run_dir, state, batches, evaluator, metadata)
@@ -86,7 +87,7 @@ def loop(
     about = (run_dir, state.step, config.steps, config.batch_size, evaluator.headline if evaluator else None)
     with Tracker(*about) as tracker, StopSignals() as stop:
         if tracker.fresh or state.step == 0:
-            tracker.text("settings", (run_dir / "config.yaml").read_text())
+            tracker.text("settings", (run_dir / "config.yaml").read_text("utf-8"))
             examples = batches.data.examples(columns, sampling.GRID_ROWS, by_class=num_classes > 0)
             tracker.picture(0, "real", grid(examples, columns))
         while state.step < config.steps and not (stopped_by := parallel.all_reduce_max(stop.received)):
@@ -134,7 +135,7 @@ def write_settings(
     run_dir: Path, config: Config, state: TrainState, count: int, held_out: int, device: torch.device
 ) -> None:
     """Write the run's settings, and say in a line what is about to be trained."""
-    (run_dir / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(config.to_plain())))
+    write_text(run_dir / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config.to_plain())))
     height, width = config.data.image_size
     generator, discriminator = (
         f"{sum(parameter.numel() for parameter in network.parameters()):,}"

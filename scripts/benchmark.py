@@ -32,6 +32,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from dcgan import cli
+from dcgan.atomic import write_text
 from dcgan.config import Config
 from dcgan.errors import UserError
 
@@ -92,8 +93,7 @@ def main() -> None:
 def written(options: Options, *parts: str) -> None:
     """Keep what was printed, if a file was named."""
     if options.out is not None:
-        Path(options.out).parent.mkdir(parents=True, exist_ok=True)
-        Path(options.out).write_text("\n\n".join(parts) + "\n")
+        write_text(Path(options.out), "\n\n".join(parts) + "\n")
 
 
 def benchmark_layer(options: LayerOptions) -> None:

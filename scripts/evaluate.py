@@ -24,6 +24,7 @@ from pathlib import Path
 from omegaconf import MISSING
 
 from dcgan import cli
+from dcgan.atomic import write_text
 from dcgan.choices import Device, Statistics, Weights
 
 
@@ -81,8 +82,7 @@ def main() -> None:
         "truncation": options.truncation,
         "data": found.train.fingerprint,
     }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps({**about, **asdict(report)}, indent=1) + "\n")
+    write_text(out, json.dumps({**about, **asdict(report)}, indent=1) + "\n")
     print(f"written: {out}")
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from omegaconf import MISSING
 
 from dcgan import cli
+from dcgan.atomic import replacing
 
 
 @dataclass
@@ -41,8 +42,8 @@ def main() -> None:
 
     example = explain.Example(**settings)
     print(explain.text(example))
-    out.mkdir(parents=True, exist_ok=True)
-    explain.draw_matrix(example).savefig(out / "matrix.png")
+    with replacing(out / "matrix.png") as partial:
+        explain.draw_matrix(example).savefig(partial)
     explain.save_animation(explain.zero_insert_frames(example), out / "zero_insert.gif")
     explain.save_animation(explain.scatter_frames(example), out / "scatter.gif")
     print(f"drawn: {out / 'matrix.png'}, {out / 'zero_insert.gif'}, {out / 'scatter.gif'}")

@@ -39,6 +39,7 @@ from typing import TYPE_CHECKING
 from omegaconf import MISSING
 
 from dcgan import cli
+from dcgan.atomic import replacing
 from dcgan.choices import Statistics, Weights
 from dcgan.errors import UserError
 
@@ -239,8 +240,13 @@ def write_images(
             kind = f"-class-{label}" if label >= 0 else ""
             save_png(image, out / f"seed-{seed:06d}{kind}.png")
     else:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(out, images=images.permute(0, 2, 3, 1).numpy(), labels=labels.numpy(), seeds=np.array(seeds))
+        with replacing(out) as partial:
+            np.savez(
+                partial,
+                images=images.permute(0, 2, 3, 1).numpy(),
+                labels=labels.numpy(),
+                seeds=np.array(seeds),
+            )
     return f"{len(images)} images"
 
 

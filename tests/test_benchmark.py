@@ -8,6 +8,7 @@ import pytest
 import torch
 from runs import ROOT
 
+from dcgan import device
 from dcgan.benchmark import layer, step, turns
 from dcgan.choices import Upsample
 from dcgan.config import Config, DataConfig, ModelConfig, OptimConfig
@@ -46,10 +47,10 @@ def test_ratios_are_to_the_faster_built_in_of_the_same_turn():
     assert results["auto"].ratio == 1.5  # of 0.5, 2 and 1.5
 
 
-def test_peak_memory_is_what_a_call_held_for_a_while():
+def test_extra_memory_is_what_a_call_held_for_a_while():
     size = 2**27
     calls = (lambda: torch.ones(size // 4).sum(), lambda: None)
-    peak, quiet = (turns.peak_memory(call, CPU) for call in calls)
+    peak, quiet = (turns.extra_memory(call, CPU) for call in calls)
     if peak is None:
         pytest.skip("this system does not tell a process's peak memory")
     assert quiet < size / 4
@@ -66,12 +67,12 @@ def call():
     return torch.ones(4, 2**18)  # does not fit where the first was
 
 with turns.memory_given_back():
-    print(turns.peak_memory(call, torch.device("cpu")) / 2**20)
+    print(turns.extra_memory(call, torch.device("cpu")) / 2**20)
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only there the allocator is known")
-def test_peak_memory_counts_no_gaps():
+def test_extra_memory_counts_no_gaps():
     told = subprocess.check_output([sys.executable, "-c", GAPS], cwd=ROOT)
     assert float(told) == pytest.approx(5 + 4, abs=0.7)
 
@@ -86,12 +87,19 @@ def test_the_memory_of_the_process_that_started_this_one_does_not_count():
     assert beside < alone + 2**28
 
 
-def test_peak_memory_is_not_told_where_the_system_does_not_reset_it(monkeypatch):
+def test_extra_memory_is_not_told_where_the_system_does_not_reset_it(monkeypatch):
     def refused(*_):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "write_text", refused)
-    assert turns.peak_memory(lambda: None, CPU) is None
+    assert turns.extra_memory(lambda: None, CPU) is None
+
+
+def test_peak_memory_is_told_where_the_system_keeps_no_mark(tmp_path, monkeypatch):
+    """As in gVisor, whose /proc/self/status has no VmHWM."""
+    (tmp_path / "status").write_text("Name:\tpython\nVmRSS:\t 1000 kB\n")
+    monkeypatch.setattr("dcgan.device.STATUS", tmp_path / "status")
+    assert device.peak_memory() > 2**20
 
 
 def test_every_algorithm_is_measured():

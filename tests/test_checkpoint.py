@@ -22,6 +22,12 @@ def test_it_comes_back_as_it_was_and_old_ones_go(tmp_path):
     assert checkpoint.newest(tmp_path / "none") is None
 
 
+def test_what_a_kill_has_left_half_written_goes_with_the_next(tmp_path):
+    (tmp_path / ".step-00000001.pt").write_bytes(b"half")
+    checkpoint.save(tmp_path, 2, STATE, keep=2)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000002.pt"]
+
+
 def full(state, file):
     file.write(b"half")
     raise OSError(28, "No space left on device")

@@ -249,6 +249,17 @@ def test_a_short_last_record_counts_for_its_steps(tmp_path):
     assert some.seconds == pytest.approx(16.64)
 
 
+def test_a_run_that_went_on_from_another_has_taken_the_time_of_its_own_steps(tmp_path):
+    """The first record of its own, which has no beginning, and 100 steps at 200 images a second."""
+    some = run(tmp_path, [1.0], 0, resume="outputs/other/checkpoints/step-00002000.pt")
+    some.step, some.records = (
+        2150,
+        [{"step": step, "speed/images_per_second": 200.0} for step in (2050, 2100, 2150)],
+    )
+    assert some.speed == pytest.approx(200)
+    assert some.seconds == pytest.approx(16)
+
+
 def test_the_floor_is_that_of_the_first_run_that_was_evaluated(tmp_path):
     runs = [run(tmp_path, [], 0), run(tmp_path, [1.0], 1)]
     assert "| *real pictures* | | 0.04 |" in reporting.table(sweep(tmp_path, runs))

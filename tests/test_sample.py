@@ -92,6 +92,7 @@ def test_weights_statistics_and_truncation_are_those_asked_for(here, run):
         (["run=none", "format=arithmetic", "seeds=1"], "format=arithmetic needs seeds=, minus= and plus="),
         (["run=none", "minus=3"], "minus=3 has no effect with format=grid; it is for arithmetic"),
         (["run=none", "between=classes", "format=npz"], "between=classes has no effect with format=npz"),
+        (["run=outputs/tiny", "count=[1"], "expected ',' or ']'"),
         (["run=outputs/tiny", "seeds=5-2,7"], "seeds=5-2,7: 5-2 is an empty range"),
         (
             ["run=outputs/tiny", "out=outputs", "overwrite=true"],
@@ -143,6 +144,26 @@ def test_a_picture_that_cannot_be_written_leaves_none_that_is_half(tmp_path, mon
     with pytest.raises(OSError, match="No space"):
         images.save_png(torch.zeros(1, 8, 8, dtype=torch.uint8), tmp_path / "one.png")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_picture_that_is_too_large_for_its_format_is_a_sentence(tmp_path):
+    wide = Image.new("L", (20_000, 1))
+    with pytest.raises(
+        UserError, match=r"wide.webp cannot be written \(.*\); choose another format, such as .png"
+    ):
+        images.save_picture(wide, tmp_path / "wide.webp")
+    assert not list(tmp_path.iterdir())
+
+
+def test_arrays_that_cannot_be_written_leave_what_was_there(here, run, monkeypatch):
+    def full(path, **_):
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    (run / "sampled.npz").write_text("mine")
+    monkeypatch.setattr(np, "savez", full)
+    assert_refused(here("sample.py", f"run={run}", "format=npz", "count=1"), "No space left")
+    assert (run / "sampled.npz").read_text() == "mine"
 
 
 def test_a_film_needs_pictures(here, run):

@@ -5,6 +5,8 @@ import json
 import logging
 import re
 import sys
+from contextlib import suppress
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -43,7 +45,7 @@ def test_a_terminal_that_has_gone_away_ends_nothing(tmp_path, monkeypatch):
 
 def test_the_speed_is_that_of_training_alone(tmp_path, monkeypatch):
     clock = SimpleNamespace(now=100.0)
-    monkeypatch.setattr("dcgan.tracking.time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr("dcgan.tracking.time", SimpleNamespace(perf_counter=lambda: clock.now))
     with Tracker(tmp_path, step=0, steps=30, batch_size=4) as tracker:
         for step, training, aside in ((10, 2, 50), (20, 4, 0), (30, 5, 7)):
             clock.now += training
@@ -95,6 +97,27 @@ def test_a_broken_sink_is_reported_once_and_the_others_go_on(tmp_path, sink, mon
     assert any("the record of this run is incomplete" in message for message in messages)
     if sink == "TensorBoard":
         assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2
+
+
+def test_a_tensorboard_that_cannot_be_imported_ends_nothing(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)  # so that an import is an ImportError
+    with Tracker(tmp_path, step=0, steps=5, batch_size=1) as tracker:
+        tracker.scalars(1, LOSSES)
+    assert (tmp_path / "metrics.jsonl").read_text()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is Linux's")
+def test_a_full_disk_leaves_the_log_on_the_terminal_and_no_traceback(tmp_path, capsys):
+    (tmp_path / "run.log").symlink_to("/dev/full")
+    before = logging.getLogger("dcgan").handlers[:]
+    try:
+        log_to(tmp_path / "run.log")
+        logging.getLogger("dcgan").info("heard")
+    finally:
+        with suppress(OSError):
+            log_to(None)
+        logging.getLogger("dcgan").handlers[:] = before
+    assert capsys.readouterr().err == "heard\n"
 
 
 def test_the_layout_asks_whether_it_learns_by_one_measure_and_only_where_there_is_one():

@@ -291,6 +291,7 @@ BAD_INPUT = [
     (["name=../elsewhere"], "name=../elsewhere must be a directory name"),
     (["resume=nowhere.pt"], "there is no checkpoint nowhere.pt"),
     (["resume=page.pt"], "page.pt is damaged or no checkpoint"),
+    (["resume=other.pt"], "other.pt is no checkpoint of dcgan.train; choose one in a run's checkpoints/"),
     (["resume=outputs"], "outputs is a directory; name one of the files in its checkpoints/"),
     (["experiment=upsamplers"], "sweep=upsamplers is for several runs; add -m"),
     (["loss.augment=color"], "loss.augment must be a list in brackets"),
@@ -298,9 +299,27 @@ BAD_INPUT = [
 ]
 
 
+def test_too_few_pictures_for_an_evaluation_leave_nothing(here, tmp_path):
+    for number in range(12):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        Image.new("L", (8, 8), number).save(tmp_path / "in" / f"{number}.png")
+    settings = ["data=folder", "data.root=in", "data.image_size=8", "batch_size=2", "evaluate_every=5"]
+    assert_refused(here("train", *settings), "an evaluation takes at least 20 pictures")
+    assert not list((tmp_path / "outputs").glob("*"))
+
+
+def test_a_run_directory_that_hydra_was_told_may_have_any_name(here, tmp_path):
+    run_dir = tmp_path / "my run (1)"
+    settings = ["experiment=smoke", "steps=1", "evaluate_every=0", f"hydra.run.dir='{run_dir}'"]
+    assert here("train", *settings).returncode == 0
+    done = here("sample.py", f"run={run_dir}", "count=1")
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize(("arguments", "message"), BAD_INPUT, ids=lambda value: "")
 def test_bad_input_gets_one_sentence_and_leaves_nothing(here, tmp_path, arguments, message):
     (tmp_path / "page.pt").write_text("<html>quota exceeded</html>")
+    checkpoint.write(tmp_path / "other.pt", {"classifier": {}})
     assert_refused(here("train", *arguments), message)
     assert not list((tmp_path / "outputs").glob("*"))
 
@@ -406,6 +425,10 @@ def test_where_a_run_begins_is_part_of_what_it_is(here, tmp_path, tiny):
     again = ["experiment=smoke", "name=again", "steps=42"]
     assert here("train", *again, f"resume={starts[0]}").returncode == 0
     assert "is finished" in here("train", *again).stderr
+    # Also after a start that did not say so.
+    assert "is finished" in here("train", *again, "checkpoint_keep=4").stderr
+    assert "is finished" in here("train", *again, f"resume={starts[0]}").stderr
+    assert str(last_state(tmp_path / "outputs" / "again")["config"]["resume"]) == starts[0]
     other = here("train", *again, f"resume={starts[1]}")
     assert_refused(
         other,

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dcgan.benchmark.turns import in_turns, peak_memory
+from dcgan.benchmark.turns import extra_memory, in_turns
 from dcgan.config import ModelConfig
 from dcgan.conv_transpose import ConvTranspose2d
 from dcgan.networks import Generator
@@ -78,9 +78,9 @@ def cases(size: int) -> list[Case]:
 
 
 def peaks(case: Case, algorithms: list[str], device: torch.device) -> dict[str, int | None]:
-    """The `peak_memory` of each candidate on one layer, forward and backward."""
+    """The `extra_memory` of each candidate on one layer, forward and backward."""
     _, both = _functions(case, algorithms, device)
-    return {name: peak_memory(function, device) for name, function in both.items()}
+    return {name: extra_memory(function, device) for name, function in both.items()}
 
 
 def measure(

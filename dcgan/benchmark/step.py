@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 
 from dcgan import engine
-from dcgan.benchmark.turns import in_turns, memory_given_back, peak_memory
+from dcgan.benchmark.turns import extra_memory, in_turns, memory_given_back
 from dcgan.choices import Algorithm, Upsample
 from dcgan.config import Config
 
@@ -36,7 +36,7 @@ def measure(config: Config, device: torch.device, seconds: float) -> list[Row]:
     """
     with memory_given_back():
         steps = {upsample: _steps(config, upsample, device) for upsample in Upsample}
-        peaks = {upsample: peak_memory(function, device) for upsample, function in steps.items()}
+        peaks = {upsample: extra_memory(function, device) for upsample, function in steps.items()}
     times = in_turns({str(upsample): function for upsample, function in steps.items()}, device, seconds)
     rows = []
     for upsample in steps:

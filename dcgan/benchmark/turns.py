@@ -15,8 +15,7 @@ from pathlib import Path
 
 import torch
 
-from dcgan.device import forget_peak_memory
-from dcgan.device import peak_memory as highest_memory
+from dcgan.device import forget_peak_memory, peak_memory
 
 # As mallopt(3) knows them: how much free memory is kept, and from which size on a tensor gets memory of its own.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
@@ -40,7 +39,7 @@ def in_turns(
     return times
 
 
-def peak_memory(function: Callable[[], object], device: torch.device) -> int | None:
+def extra_memory(function: Callable[[], object], device: torch.device) -> int | None:
     """Most bytes that a call held beyond what was there before, median of three; None where the system does not tell.
 
     Exact on Linux within `memory_given_back`; elsewhere the gaps between what is held may count, or hide a peak.
@@ -52,9 +51,9 @@ def peak_memory(function: Callable[[], object], device: torch.device) -> int | N
             ctypes.CDLL(None).malloc_trim(0)
         if device.type == "mps" or not forget_peak_memory():
             return None
-        before = highest_memory()
+        before = peak_memory()
         function()
-        peaks.append(highest_memory() - before)
+        peaks.append(peak_memory() - before)
     return statistics.median_low(peaks)
 
 

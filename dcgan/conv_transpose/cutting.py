@@ -1,4 +1,4 @@
-"""Kernels and images in pieces: what several algorithms need.
+"""Kernels and images, cut and put together: what the algorithms are made of.
 
 Legend: as in `algorithms`.
 """

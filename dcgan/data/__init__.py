@@ -34,9 +34,7 @@ SETS = {
 class Data(NamedTuple):
     """What the networks see, and what is kept from them."""
 
-    train: (
-        ImageSet  # all that are not held out; the fingerprint, the classifier and the evaluation are of these
-    )
+    train: ImageSet  # all that are not held out; the fingerprint and the classifier are of these
     shown: ImageSet  # ``data.limit`` of these, what is trained on
     held_out: ImageSet
     skipped: dict[str, str]  # file: reason; with ``data.on_bad_file=skip``

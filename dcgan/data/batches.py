@@ -7,7 +7,7 @@ Legend: ``M`` rows of the store, ``N`` images, ``C`` channels, ``H W`` size.
 
 import hashlib
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -129,7 +129,8 @@ class Batches:
         self.data, self.device, self.augment = data, device, augment or AugmentConfig()
         self.labels = torch.from_numpy(data.labels).to(device)
         self.batch_size, self.per_epoch, self.seed = batch_size, count // batch_size, seed
-        self._order = lru_cache(maxsize=1)(self._shuffled)
+        # Of a function, not of a method: that would keep this and all pictures on the device until the next collection.
+        self._order = lru_cache(maxsize=1)(partial(_shuffled, count, seed))
         size = count * data.store[0].nbytes
         if on_device is None:
             on_device = device.type == "cuda" and size < torch.cuda.mem_get_info(device)[0] / 2
@@ -144,9 +145,6 @@ class Batches:
             resident[chosen[0] : chosen[-1] + 1] = self.data.images(chosen.numpy()).to(self.device)
         return resident
 
-    def _shuffled(self, epoch: int) -> Tensor:
-        return torch.randperm(len(self.data), generator=generator(self.seed, "order", epoch))
-
     def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
         """The images, float32 ``(N, C, H, W)`` in [-1, 1], and labels ``(N,)`` of ``step``, from 0."""
         epoch, batch = divmod(step, self.per_epoch)
@@ -160,6 +158,10 @@ class Batches:
             images = self.resident[chosen.to(self.device)]
         images = flipped_and_moved(images, self.augment, generator(self.seed, stream, step))
         return to_float(images), self.labels[chosen.to(self.device)]
+
+
+def _shuffled(count: int, seed: int, epoch: int) -> Tensor:
+    return torch.randperm(count, generator=generator(seed, "order", epoch))
 
 
 def flipped_and_moved(images: Tensor, augment: AugmentConfig, random: torch.Generator) -> Tensor:

@@ -77,6 +77,10 @@ class Archive:
             self.opened, self.opened_by = zipfile.ZipFile(self.path), os.getpid()
         return self.opened
 
+    def __getstate__(self) -> dict[str, object]:
+        """All but the open file, which cannot go to another process."""
+        return {name: value for name, value in vars(self).items() if name not in ("opened", "opened_by")}
+
     def open(self, row: int) -> Image.Image:
         """See `Files`."""
         info = self.members[row]

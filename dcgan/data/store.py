@@ -174,7 +174,7 @@ class _Partial:
         self.images.seek(
             self.images.seek(0, os.SEEK_END) + (self.rows - self.total) * row
         )  # after the header
-        self.journal = journal.open("a")
+        self.journal = journal.open("a", newline="\n")  # as long on every system, for `truncate`
         self.journal.truncate(sum(map(len, whole)))
         self.written, self.last_write = len(self.done), time.perf_counter()
 
@@ -221,6 +221,7 @@ class _Partial:
         bad = {row: reason for line in self.done for row, reason in line["bad"].items()}
         about = {"digest": digest.hexdigest(), "bad": bad}
         (self.directory / "store.json").write_text(json.dumps(about, indent=1))
+        self.__exit__()  # Windows moves nothing that is open
         (self.directory / "progress.jsonl").unlink()
         self.directory.replace(self.path)
 

@@ -59,12 +59,7 @@ def folder(config: DataConfig, root: Path) -> Source:
 
 def celeba(config: DataConfig, root: Path) -> Source:
     """CelebA's aligned faces, 178 x 218, RGB, with its partition and, with ``data.label``, an attribute."""
-    files = found_or_downloaded(
-        config,
-        root,
-        lambda: _find_celeba(root),
-        _fetch_celeba,
-    )
+    files = found_or_downloaded(config, root, lambda: _find_celeba(root), _fetch_celeba)
     rows = {name.rpartition("/")[2]: row for row, name in enumerate(files.names)}
     partition = _table(files, root, "list_eval_partition")
     held_out = None

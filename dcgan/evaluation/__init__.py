@@ -8,14 +8,4 @@ from dcgan.evaluation.evaluator import Evaluator
 from dcgan.evaluation.measures import GOALS, Measure, scalars, summary, table
 from dcgan.evaluation.reports import Report, remarks, report
 
-__all__ = [
-    "GOALS",
-    "Evaluator",
-    "Measure",
-    "Report",
-    "remarks",
-    "report",
-    "scalars",
-    "summary",
-    "table",
-]
+__all__ = ["GOALS", "Evaluator", "Measure", "Report", "remarks", "report", "scalars", "summary", "table"]

@@ -84,6 +84,8 @@ class Classifier(nn.Module):
 
 def classifier_of(found: Data, device: torch.device) -> Classifier:
     """The classifier of a set, in evaluation mode: read if it is there, else trained and kept."""
+    if device.type == "mps":  # whose adaptive pooling wants sizes that divide, as 7 by 4 does not
+        device = torch.device("cpu")
     network = Classifier(found.train.store.shape[1], len(found.train.classes))
     path = found.store / f"classifier-{VERSION}-{found.train.fingerprint}.pt"
     with ExitStack() as alone:

@@ -1,6 +1,5 @@
 """An example's matrix, and the two ways to see it computed, step by step."""
 
-import functools
 import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -76,7 +75,6 @@ def zero_insert_frames(example: Example) -> Iterator["Figure"]:
         results[row][column] = CURRENT
         whole, (left, middle, right) = figure(13, 5, 3, dpi=DPI)
         side = max(len(padded), len(output))
-        done = functools.partial(_reached, row, column)
         _cells(
             left,
             padded,
@@ -85,7 +83,7 @@ def zero_insert_frames(example: Example) -> Iterator["Figure"]:
             side,
         )
         _cells(middle, flipped, _colours(flipped, lambda r, c: CURRENT), "kernel, flipped", side)
-        _cells(right, output, results, "output", side, done)
+        _cells(right, output, results, "output", side, last=(row, column))
         products = [f"{a:g}·{b:g}" for a, b in zip(under.flatten(), flipped.flatten(), strict=True) if a]
         whole.suptitle(
             f"{' + '.join(products) or 'only zeros'} = {output[row, column]:g}", fontsize=12, wrap=True
@@ -140,26 +138,22 @@ def _colours(numbers: Tensor, colour: Colour) -> list[list[str]]:
     return [[colour(row, column) for column in range(width)] for row in range(height)]
 
 
-def _reached(row: int, column: int, r: int, c: int) -> bool:
-    return (r, c) <= (row, column)
-
-
 def _cells(
     axis: "Axes",
     numbers: Tensor,
     colours: list[list[str]],
     title: str,
     side: int,
-    seen: Callable[[int, int], bool] | None = None,
+    last: tuple[int, int] | None = None,
 ) -> None:
-    """Numbers in squares, in a panel with room for ``side`` x ``side``; those not ``seen`` yet stay blank."""
+    """Numbers in squares, in a panel with room for ``side`` x ``side``; those after the ``last`` one stay blank."""
     from matplotlib.patches import Rectangle  # noqa: PLC0415
 
     height, width = numbers.shape
     for row, line in enumerate(colours):
         for column, colour in enumerate(line):
             axis.add_patch(Rectangle((column, row), 1, 1, facecolor=colour, edgecolor=LINE))
-            if seen is None or seen(row, column):
+            if last is None or (row, column) <= last:
                 place = (column + 0.5, row + 0.5)
                 axis.text(
                     *place,

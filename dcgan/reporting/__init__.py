@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dcgan.atomic import replacing, write_text
 from dcgan.config import Config, flatten
 from dcgan.reporting.pictures import draw_curves, draw_grids, draw_spectrum
 from dcgan.reporting.sweeps import Sweep, read
@@ -73,10 +74,11 @@ def write(sweep: Sweep) -> str:
         if isinstance(figure, str):
             lines += [f"- {figure}", ""]
         elif figure is not None:
-            figure.savefig(sweep.path / f"{name}.png")
+            with replacing(sweep.path / f"{name}.png") as partial:
+                figure.savefig(partial)
             lines += [f"![{name}]({name}.png)", ""]
     text = "\n".join(lines)
-    (sweep.path / "report.md").write_text(text)
+    write_text(sweep.path / "report.md", text)
     return text
 
 

@@ -38,16 +38,25 @@ class Run:
         return next((record[name] for record in reversed(self.records) if name in record), None)
 
     @property
+    def _speeds(self) -> dict[int, float]:
+        return self.curve("speed/images_per_second")
+
+    @property
+    def _first_step(self) -> int:
+        """The step that it began from, about: of one that went on from another's state, its first record."""
+        return next(iter(self._speeds), 0) if "resume" in self.settings else 0
+
+    @property
     def speed(self) -> float | None:
         """Images per second over all training steps, without evaluations."""
-        speeds = self.curve("speed/images_per_second")
-        counts = [step - before for before, step in pairwise([0, *speeds])]
-        return statistics.harmonic_mean(speeds.values(), counts) if speeds else None
+        counts = [step - before for before, step in pairwise([self._first_step, *self._speeds])]
+        return statistics.harmonic_mean(self._speeds.values(), counts) if sum(counts) else None
 
     @property
     def seconds(self) -> float | None:
         """Time spent in training steps and their checkpoints."""
-        return self.step * int(self.settings["batch_size"]) / self.speed if self.speed else None
+        steps = self.step - self._first_step
+        return steps * int(self.settings["batch_size"]) / self.speed if self.speed else None
 
 
 @dataclass

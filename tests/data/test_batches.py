@@ -1,5 +1,8 @@
 """Prepared pictures, and batches that are functions of (seed, step)."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -90,6 +93,19 @@ def test_an_epoch_sees_every_picture_once_in_an_order_of_its_own():
     again = data.Batches(pictures, 5, seed=0, device=CPU)
     assert torch.equal(again[4][1], epochs[2][:5])
     assert not torch.equal(data.Batches(pictures, 5, seed=1, device=CPU)[0][1], batches[0][1])
+
+
+def test_batches_are_gone_when_nobody_has_them():
+    """At once, not at the next search for cycles: on a GPU they may hold half of its memory."""
+    batches = data.Batches(numbered(10), 5, seed=0, device=CPU)
+    assert len(batches[0][1]) == 5
+    gone = weakref.ref(batches)
+    gc.disable()
+    try:
+        del batches
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 def test_what_is_left_of_an_epoch_is_no_batch():

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 import zipfile
 
 import pytest
@@ -199,6 +200,18 @@ def test_bad_input_gets_a_sentence(command, tmp_path, monkeypatch, make, setting
     assert not list((tmp_path / "outputs").iterdir())
     assert not list(tmp_path.glob("data/prepared/*.partial"))
     assert {path for path in (tmp_path / "in").rglob("*") if path.name != ".lock"} == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are text")
+def test_a_class_may_have_a_name_that_is_no_text(command, tmp_path):
+    for kind in (b"caf\xe9", b"tea"):
+        root = tmp_path / "in" / os.fsdecode(kind)
+        root.mkdir(parents=True)
+        for number in range(2):
+            Image.new("L", (8, 8), number).save(root / f"{number}.png")
+    done = command("prepare.py", FOLDER, "data.root=in", "data.image_size=8", PYTHONIOENCODING="utf-8:strict")
+    assert done.returncode == 0, done.stderr
+    assert "2 caf\\udce9" in done.stdout
 
 
 def test_bad_files_can_be_skipped_and_are_listed(command, tmp_path, monkeypatch):

@@ -2,10 +2,12 @@
 
 import json
 import os
+import pickle
 import runpy
 import signal
 import threading
 import types
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ from PIL import Image
 
 from dcgan import data
 from dcgan.config import DataConfig
-from dcgan.data import store
+from dcgan.data import files, store
 from dcgan.errors import UserError
 
 
@@ -91,6 +93,31 @@ def test_processes_prepare_the_same_as_one(pictures, monkeypatch):
     parallel = data.load(config(pictures, store=str(pictures.parent / "other")))
     assert np.array_equal(alone.train.store, parallel.train.store)
     assert alone.train.fingerprint == parallel.train.fingerprint
+
+
+def test_an_archive_goes_to_processes_that_are_not_forked(pictures, tmp_path):
+    with zipfile.ZipFile(tmp_path / "in.zip", "w") as archive:
+        for path in pictures.iterdir():
+            archive.write(path, path.name)
+    here = files.Archive(tmp_path / "in.zip")
+    there = pickle.loads(pickle.dumps(here))
+    assert np.array_equal(there.open(7), here.open(7))
+    assert np.array_equal(here.open(8), there.open(8))
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="only Linux tells which files are open")
+def test_nothing_of_a_store_is_open_when_it_is_moved_to_its_place(pictures, monkeypatch):
+    """Or Windows would not move it."""
+    replace, moved = Path.replace, []
+
+    def watched(path, target):
+        opened = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+        moved.append([name for name in opened if name.startswith(str(path.resolve()))])
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", watched)
+    data.load(config(pictures))
+    assert moved == [[]]
 
 
 @pytest.mark.parametrize("cut", [False, True])

@@ -27,6 +27,12 @@ def evaluator(found):
     return evaluation.Evaluator(found, 1000, True, CPU)
 
 
+def test_apples_gpus_leave_the_classifier_to_the_cpu(found, evaluator):
+    """They pool by what divides only, and 7 pixels are not divided by 4."""
+    network = classifier.classifier_of(found, torch.device("mps"))
+    assert next(network.parameters()).device == CPU
+
+
 @pytest.fixture(scope="module")
 def others(found, evaluator):
     """As many real digits as a set has, none of which is in the reference or the floor, with the labels asked for."""
