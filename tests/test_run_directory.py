@@ -46,6 +46,19 @@ def test_a_run_goes_on_where_its_directory_ends(config, state, tmp_path):
     assert again.step == 7
 
 
+def test_where_a_run_began_stays_known_after_a_start_that_does_not_say_it(config, state, tmp_path):
+    state.step, config.resume = 3, "a.pt"
+    run_directory.save(state, config, tmp_path, origin(config))
+    state.step, config.resume = 0, "auto"
+    metadata = origin(config)
+    run_directory.resume(state, config, tmp_path, metadata)
+    state.step += 1
+    run_directory.save(state, config, tmp_path, metadata)
+    config.resume = "a.pt"
+    run_directory.resume(state, config, tmp_path, origin(config))
+    assert state.step == 4
+
+
 @pytest.mark.parametrize(
     ("setting", "value", "pictures", "sentence"),
     [
