@@ -52,7 +52,7 @@ class Algorithm(StrEnum):
 class Precision(StrEnum):
     """In what the networks compute while training; weights, averages and losses are float32 in either."""
 
-    float32 = "float32"
+    float32 = "float32"  # on CUDA PyTorch's convolutions round to TF32 where the hardware has it
     bfloat16 = "bfloat16"  # by autocast: half the memory of the maps, and faster where the hardware has it
 
 

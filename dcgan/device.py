@@ -9,6 +9,8 @@ from dcgan import parallel
 from dcgan.choices import Device
 from dcgan.errors import UserError
 
+# Before it, PyTorch on MPS computes convolutions with a weight of other strides wrongly, also within R1 (pytorch #192212).
+MPS_VERSION = "2.14"
 STATUS = Path("/proc/self/status")  # Linux's
 
 
@@ -20,11 +22,16 @@ def choose_device(wanted: Device) -> torch.device:
     """
     there = {
         Device.cuda: torch.cuda.is_available(),
-        Device.mps: torch.backends.mps.is_available(),
+        Device.mps: torch.backends.mps.is_available() and torch.__version__ >= MPS_VERSION,
         Device.cpu: True,
     }
     if wanted is Device.auto:
         wanted = next(device for device, is_there in there.items() if is_there)
+    if wanted is Device.mps and torch.backends.mps.is_available() and not there[wanted]:
+        raise UserError(
+            f"device=mps computes wrongly with PyTorch {torch.__version__}; install {MPS_VERSION} or newer,"
+            " or set device=cpu"
+        )
     if not there[wanted]:
         raise UserError(f"device={wanted} is not available here; leave it out or set device=cpu")
     if wanted is Device.cuda and parallel.world_size() > 1:

@@ -60,6 +60,12 @@ class TrainState:
             betas = optimizer.param_groups[0]["betas"]
             optimizer.load_state_dict(state[name])
             optimizer.param_groups[0]["betas"] = betas  # the run's own, which may go on from another's state
+            for (
+                parameter,
+                moments,
+            ) in optimizer.state.items():  # in its memory format, which is another elsewhere
+                for key in ("exp_avg", "exp_avg_sq"):
+                    moments[key] = torch.empty_like(parameter).copy_(moments[key])
 
 
 def build(config: Config, num_classes: int, device: torch.device) -> TrainState:
@@ -176,8 +182,8 @@ def discriminator_view(images: Tensor, config: Config, step: int, which: str) ->
     images = augmented(images, loss.augment, random)
     deviation = loss.instance_noise * (1 - step / config.steps)
     if deviation:
-        random = random_generator(config.seed, parallel.per_process(f"noise {which}"), step)
-        images = images + deviation * torch.randn(images.shape, generator=random).to(images.device)
+        random = random_generator(config.seed, parallel.per_process(f"noise {which}"), step, images.device)
+        images = images + deviation * torch.randn(images.shape, generator=random, device=images.device)
     return images
 
 

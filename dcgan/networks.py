@@ -160,7 +160,7 @@ def initialise(network: nn.Module, seed: int, stream: str) -> None:
 
 def to_device(network: Network, device: torch.device) -> Network:
     """The network on the device, on a CPU in channels_last, in which a step took 7 to 9 % less time there."""
-    layout = torch.channels_last if device.type == "cpu" else torch.preserve_format
+    layout = torch.channels_last if device.type == "cpu" else torch.contiguous_format
     return network.to(device, memory_format=layout)  # type: ignore[call-overload,no-any-return]
 
 

@@ -52,12 +52,18 @@ def join() -> None:
     """
     if world_size() > 1 and not dist.is_initialized():
         try:
-            dist.init_process_group(timeout=PATIENCE)
+            dist.init_process_group(backend(), timeout=PATIENCE)
         except ValueError as error:
             raise UserError(
                 f"WORLD_SIZE={world_size()} in the environment says that this is one of several processes, but not "
                 "where the others are; unset it, or start with torchrun"
             ) from error
+
+
+def backend() -> str:
+    """Who carries what between the processes; said explicitly, or PyTorch takes only who carries what lies on GPUs."""
+    gpus = torch.cuda.is_available() and dist.is_nccl_available()
+    return "cpu:gloo,cuda:nccl" if gpus else "gloo"
 
 
 def exit_process(code: int) -> NoReturn:

@@ -151,9 +151,10 @@ def fixed_inputs(network: Generator, num_classes: int) -> tuple[Tensor, Tensor |
 
 @torch.no_grad()
 def generate(network: Generator, latents: Tensor, labels: Tensor | None) -> Tensor:
-    """Images uint8 ``(N, C, H, W)`` on the CPU, see `render`."""
+    """Images uint8 ``(N, C, H, W)`` on the CPU, see `render`; on a GPU, which one at a time would keep waiting, at once."""
     device = next(network.parameters()).device
-    return render(network, network.codes(latents.to(device), None if labels is None else labels.to(device)))
+    codes = network.codes(latents.to(device), None if labels is None else labels.to(device))
+    return render(network, codes) if device.type == "cpu" else to_uint8(network.render(codes)).cpu()
 
 
 @torch.no_grad()

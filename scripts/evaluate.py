@@ -55,16 +55,17 @@ def main() -> None:
 
     from dcgan import evaluation, sampling
     from dcgan.device import choose_device
+    from dcgan.networks import to_device
     from dcgan.tracking import log_to
 
     log_to(None)
     device = choose_device(options.device)
     trained = sampling.load_generator(run, options.weights, options.statistics, options.truncation)
-    trained.network.to(device)
+    network = to_device(trained.network, device)
     found = trained.pictures(options.root)
 
     def sample(labels: Tensor | None, count: int) -> Tensor:
-        return sampling.generate_many(trained.network, count, labels, options.seed)
+        return sampling.generate_many(network, count, labels, options.seed)
 
     evaluator = evaluation.Evaluator(found, options.samples, trained.num_classes > 0, device, options.seed)
     report = evaluation.report(evaluator, sample, device)

@@ -96,6 +96,26 @@ def test_a_run_that_goes_on_from_anothers_state_keeps_its_own_rates_and_betas(co
         assert {int(moments["step"]) for moments in optimizer.state.values()} == {2}
 
 
+def test_the_optimisers_moments_take_the_memory_format_of_the_parameters(config, batch):
+    """A GPU updates all parameters at once only if theirs is the same; on the CPU it is another than there."""
+    state, other = (engine.build(config, 10, CPU) for _ in range(2))
+    engine.train_step(state, config, *batch)
+    for network in (other.generator, other.discriminator):
+        network.to(memory_format=torch.contiguous_format)
+    other.load_state_dict(state.state_dict())
+    strides = set()
+    for mine, theirs in (
+        (state.generator_optimizer, other.generator_optimizer),
+        (state.discriminator_optimizer, other.discriminator_optimizer),
+    ):
+        for (one, moments), (parameter, loaded) in zip(mine.state.items(), theirs.state.items(), strict=True):
+            strides.add(one.stride() == parameter.stride())
+            for key in ("exp_avg", "exp_avg_sq"):
+                assert loaded[key].stride() == parameter.stride()
+                assert torch.equal(loaded[key], moments[key])
+    assert strides == {True, False}
+
+
 @pytest.mark.parametrize("upsample", ["scratch", "builtin"])
 def test_bfloat16_is_for_what_the_networks_compute_and_for_nothing_else(config, batch, upsample):
     config.model.upsample = upsample

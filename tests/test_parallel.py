@@ -174,12 +174,36 @@ def test_the_classifier_that_measures_is_that_of_one_process(monkeypatch, tmp_pa
     assert digest("of two") == alone
 
 
+@pytest.mark.parametrize("gpus", [False, True])
+def test_flags_and_sentences_travel_between_cpus_and_gradients_between_gpus(monkeypatch, gpus):
+    """Left to itself, PyTorch connects nothing but the GPUs of a machine that has some."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpus)
+    monkeypatch.setattr("torch.distributed.is_nccl_available", lambda: True)
+    carriers = torch.distributed.BackendConfig(torch.distributed.Backend(parallel.backend()))
+    assert carriers.get_device_backend_map()["cpu"] == "gloo"
+    assert carriers.get_device_backend_map()["cuda"] == ("nccl" if gpus else "gloo")
+
+
+def test_apples_gpus_are_left_alone_by_a_pytorch_that_computes_wrongly_there(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: True)
+    monkeypatch.setattr("dcgan.device.MPS_VERSION", "99.0")
+    assert choose_device(Device.auto) == CPU
+    with pytest.raises(
+        UserError, match=r"device=mps computes wrongly with PyTorch .*; install 99.0 or newer, or set"
+    ):
+        choose_device(Device.mps)
+    monkeypatch.setattr("dcgan.device.MPS_VERSION", "2.0")
+    assert choose_device(Device.auto) == torch.device("mps")
+
+
 def test_each_process_of_a_machine_computes_on_a_gpu_of_its_own(monkeypatch):
     chosen = []
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     monkeypatch.setattr("torch.cuda.set_device", chosen.append)
     monkeypatch.setattr("torch.backends.mps.is_available", lambda: True)
+    monkeypatch.setattr("dcgan.device.MPS_VERSION", "2.0")
     assert choose_device(Device.cuda) == torch.device("cuda")
     monkeypatch.setenv("WORLD_SIZE", "3")
     monkeypatch.setenv("LOCAL_RANK", "1")

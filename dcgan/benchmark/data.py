@@ -51,7 +51,11 @@ def measure(pictures: list[Path], image_size: int, seconds: float) -> Row:
         only = Path(directory, "root", "class")  # ImageFolder wants a directory for each class
         only.mkdir(parents=True)
         for number, path in enumerate(pictures):
-            (only / f"{number:06d}{path.suffix}").symlink_to(path.resolve())
+            link = only / f"{number:06d}{path.suffix}"
+            try:
+                link.symlink_to(path.resolve())
+            except OSError:  # Windows wants its developer mode for that
+                shutil.copyfile(path, link)
         config = DataConfig(
             name=DataName.folder,
             root=str(only),

@@ -86,6 +86,8 @@ def machine(device: torch.device) -> str:
     """The machine in a line."""
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
+    elif device.type == "mps":
+        name = "MPS"
     else:
         info = Path("/proc/cpuinfo")
         lines = info.read_text().splitlines() if info.exists() else []
@@ -98,3 +100,5 @@ def machine(device: torch.device) -> str:
 def _wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()

@@ -54,7 +54,7 @@ def folder(config: DataConfig, root: Path) -> Source:
         return Source(name, files, np.zeros(len(parts), np.int64), [], held_out)
     classes = sorted(tops)
     numbers = {name: number for number, name in enumerate(classes)}
-    return Source(name, files, np.array([numbers[below[0]] for below in parts]), classes, held_out)
+    return Source(name, files, np.array([numbers[below[0]] for below in parts], np.int64), classes, held_out)
 
 
 def celeba(config: DataConfig, root: Path) -> Source:
@@ -83,7 +83,7 @@ def celeba(config: DataConfig, root: Path) -> Source:
     if config.label not in known:
         raise UserError(f"data.label={config.label} is unknown; choose one of {', '.join(known)}")
     try:
-        labels = np.array([int(attributes[name][config.label] == "1") for name in rows])
+        labels = np.array([int(attributes[name][config.label] == "1") for name in rows], np.int64)
     except KeyError as error:
         raise UserError(f"list_attr_celeba has no line for {error}; download it again") from error
     return Source("celeba", files, labels, [f"not {config.label}", config.label], held_out)
