@@ -110,6 +110,7 @@ def test_a_difference_is_claimed_only_if_it_is_larger_than_the_seeds_own(tmp_pat
     lines = reporting.verdict(sweep(tmp_path, base + noise), [name])
     assert lines[0] == "- width=64 and width=null differ in nothing by more than the seeds do."
     assert not any("**" in line for line in lines)
+    assert lines[-2].endswith("Of 1 such intervals 0.05 are expected to exclude zero by chance alone.")
     # Two differences that are alike by chance say nothing of their deviation.
     alike = [run(tmp_path, [v], seed, width=64) for seed, v in enumerate([2.5, 5.5])]
     lines = reporting.verdict(sweep(tmp_path, base[:2] + alike), [name])
@@ -119,6 +120,7 @@ def test_a_difference_is_claimed_only_if_it_is_larger_than_the_seeds_own(tmp_pat
     lines = reporting.verdict(sweep(tmp_path, base + worse[:1]), [name])
     assert lines[0] == "- width=64 and width=null have too few seeds in common to say anything."
     assert "| width=64 | - |" in lines
+    assert "Of 0 such intervals" in lines[-2]
 
 
 def test_runs_are_paired_by_their_seeds_and_not_by_their_places(tmp_path):

@@ -154,8 +154,10 @@ def verdict(sweep: Sweep, names: Sequence[str]) -> list[str]:
                 f"- {label} has {', '.join(claims)} than {first}, and else no more than the seeds do."
             )
         rows.append(f"| {label} | " + " | ".join(difference.cell for difference in found) + " |")
-    about = f"Mean difference and {CONFIDENCE:.0%} interval, paired by seed; bold where zero is not in it. Each interval "
-    return [*lines, "", *rows, "", about + "stands for itself: of twenty, one is expected to be wrong.", ""]
+    known = sum(math.isfinite(difference.low) for found in columns for difference in found)
+    about = f"Mean difference and {CONFIDENCE:.0%} interval, paired by seed; bold where zero is not in it. "
+    about += f"Of {known} such intervals {known * (1 - CONFIDENCE):.2g} are expected to exclude zero by chance alone."
+    return [*lines, "", *rows, "", about, ""]
 
 
 def _spread(values: Sequence[float | None]) -> str:
