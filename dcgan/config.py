@@ -133,9 +133,7 @@ class LossConfig:
     r2: float = 0.0  # and at generated ones
     gradient_penalty: float = 0.0  # weight of the gradient's squared distance from norm 1, for wasserstein
     penalty_every: int = 4  # steps; penalties are computed only then, with as many times the weight
-    instance_noise: float = (
-        0.0  # standard deviation of noise on all images the discriminator sees; falls to 0 over the run
-    )
+    instance_noise: float = 0.0  # standard deviation of noise on all images shown; falls to 0 over the run
     augment: list[Change] = field(default_factory=list)  # of all images that are shown
 
     def __post_init__(self) -> None:

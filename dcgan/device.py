@@ -20,17 +20,18 @@ def choose_device(wanted: Device) -> torch.device:
     Raises:
         UserError: if the one asked for is not there, or not for so many processes.
     """
+    mps = torch.backends.mps.is_available()
     there = {
         Device.cuda: torch.cuda.is_available(),
-        Device.mps: torch.backends.mps.is_available() and torch.__version__ >= MPS_VERSION,
+        Device.mps: mps and torch.__version__ >= MPS_VERSION,
         Device.cpu: True,
     }
     if wanted is Device.auto:
         wanted = next(device for device, is_there in there.items() if is_there)
-    if wanted is Device.mps and torch.backends.mps.is_available() and not there[wanted]:
+    if wanted is Device.mps and mps and not there[wanted]:
         raise UserError(
-            f"device=mps computes wrongly with PyTorch {torch.__version__}; install {MPS_VERSION} or newer,"
-            " or set device=cpu"
+            f"device=mps computes wrongly with PyTorch {torch.__version__}; install {MPS_VERSION} or newer, "
+            "or set device=cpu"
         )
     if not there[wanted]:
         raise UserError(f"device={wanted} is not available here; leave it out or set device=cpu")

@@ -60,10 +60,8 @@ class TrainState:
             betas = optimizer.param_groups[0]["betas"]
             optimizer.load_state_dict(state[name])
             optimizer.param_groups[0]["betas"] = betas  # the run's own, which may go on from another's state
-            for (
-                parameter,
-                moments,
-            ) in optimizer.state.items():  # in its memory format, which is another elsewhere
+            # In the parameters' memory format, which is another on another device.
+            for parameter, moments in optimizer.state.items():
                 for key in ("exp_avg", "exp_avg_sq"):
                     moments[key] = torch.empty_like(parameter).copy_(moments[key])
 
