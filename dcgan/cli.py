@@ -262,7 +262,7 @@ def sentence(error: BaseException, schema: Any = Config) -> str:
     text = str(error)
     if isinstance(cause, MissingMandatoryValue):
         text = f"{cause.full_key}= is missing; --help says what it is"
-    elif isinstance(cause, OmegaConfBaseException) and "ListConfig" in str(cause.msg):
+    elif isinstance(cause, OmegaConfBaseException) and "is not a ListConfig" in str(cause.msg):
         text = f"{cause.full_key} must be a list in brackets, such as '{cause.full_key}=[a,b]'"
     elif isinstance(cause, OmegaConfBaseException):
         # Its further lines name OmegaConf's own types.
@@ -290,6 +290,7 @@ def _from_home(text: str) -> str:
 
 
 def _unknown(key: str, schema: Any) -> str:
-    near = difflib.get_close_matches(key, settings_of(schema), n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]}?" if near else "--help lists the settings"
+    known = settings_of(schema)
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5) or [name for name in known if key in name]
+    hint = f"did you mean {' or '.join(near[:3])}?" if near else "--help lists the settings"
     return f"there is no setting {key}; {hint}"

@@ -33,7 +33,12 @@ def interpolated(stops: Tensor, frames: int, *, spherical: bool, closed: bool) -
         spherical: on a great circle where both ends are equally long, and nearly so where they are nearly, as latents
             from N(0, 1) (White 2016, section 2); else on the straight line, whose middle is too close to zero.
         closed: back to the first in the end; else the last stop is the last point.
+
+    Raises:
+        UserError: if there is one stop only.
     """
+    if len(stops) < 2:
+        raise UserError("a walk takes two stops: two of seeds=, or with between=classes two of classes=")
     points = []
     for start, end in zip(stops if closed else stops[:-1], stops.roll(-1, 0), strict=False):
         shares = (torch.arange(frames) / frames)[:, None]

@@ -4,6 +4,7 @@ Legend: ``N`` images, ``Z`` latent size, ``C`` channels, ``H W`` size.
 """
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,6 +36,7 @@ class TrainedGenerator:
     step: int
     config: Config  # of the run
     data_fingerprint: str  # of the pictures that it was trained on
+    classes: Sequence[str] = ()  # their names, where the run knew them
 
     def sample(self, seeds: Sequence[int], classes: Sequence[int] | None) -> tuple[Tensor, Tensor]:
         """Images uint8 ``(N, C, H, W)`` and labels int64 ``(N,)``, -1 if unconditional.
@@ -70,8 +72,32 @@ class TrainedGenerator:
         chosen = range(self.num_classes) if classes is None else classes
         unknown = [label for label in chosen if label not in range(self.num_classes)]
         if unknown:
-            raise UserError(f"classes={_joined(unknown)} unknown; this run has 0 to {self.num_classes - 1}")
+            raise UserError(f"classes={_joined(unknown)} unknown; this run has {self._named}")
         return chosen
+
+    def parse_classes(self, text: str) -> list[int] | None:
+        """``"0-3,cats"`` as the numbers of these classes; None for ``"all"``. What is a number is no name.
+
+        Raises:
+            UserError: if it is not of that form.
+        """
+        if text == "all":
+            return None
+        numbers: list[int] = []
+        for part in map(str.strip, text.split(",")):
+            if part in self.classes and not part.isdecimal():
+                numbers.append(self.classes.index(part))
+            elif re.fullmatch(r"[\d\s-]*", part) or not self.num_classes:
+                numbers += parse_numbers("classes", part)
+            else:
+                raise UserError(f"classes={part} unknown; this run has {self._named}")
+        return numbers
+
+    @property
+    def _named(self) -> str:
+        own = [f"{number} {name}" for number, name in enumerate(self.classes) if name != str(number)]
+        shown = ", ".join(own[:MAX_COLUMNS]) + ", ..." * (len(own) > MAX_COLUMNS)
+        return shown or f"0 to {self.num_classes - 1}"
 
     def pictures(self, root: str | None = None) -> data.Data:
         """The pictures that it was trained on, from ``root`` if they are not where they were.
@@ -129,7 +155,8 @@ def load_generator(
     network.truncation = truncation
     if statistics == "standing":
         use_standing_statistics(network, num_classes)
-    return TrainedGenerator(network.eval(), num_classes, state["step"], config, state["data_fingerprint"])
+    about = (state["step"], config, state["data_fingerprint"], state.get("classes", ()))
+    return TrainedGenerator(network.eval(), num_classes, *about)
 
 
 def latents_of(network: Generator, seeds: Sequence[int]) -> Tensor:

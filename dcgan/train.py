@@ -3,8 +3,20 @@
 0 finished, 1 an error of one sentence, 130 and 143 interrupted and terminated after saving.
 """
 
-import logging
 import os
+import signal
+
+
+def quit_at_once(*_: object) -> None:
+    """What Ctrl-C does until all is imported: an import that is interrupted could fail as anything."""
+    os.write(2, b"interrupted\n")
+    os._exit(130)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, quit_at_once)
+
+import logging
 import shutil
 import sys
 from contextlib import AbstractContextManager, ExitStack, suppress
@@ -33,6 +45,8 @@ def train_locked(config: Config, run_dir: Path) -> int:
     from dcgan import parallel, training
     from dcgan.tracking import log_to
 
+    if signal.getsignal(signal.SIGINT) is quit_at_once:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     parallel.join()
     with ExitStack() as whole:
         with parallel.all_or_none():
@@ -135,4 +149,9 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    finally:
+        signal.signal(
+            signal.SIGINT, signal.SIG_IGN
+        )  # all is said; what is left is the end of the interpreter

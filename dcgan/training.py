@@ -37,6 +37,7 @@ def train(config: Config, run_dir: Path) -> int:
         # What a checkpoint says of where it comes from, beside the state. The pictures are all that could be shown.
         fingerprint = found.train.fingerprint
         metadata = {"config": config.to_plain(), "num_classes": num_classes, "data_fingerprint": fingerprint}
+        metadata["classes"] = found.train.classes[:num_classes]
 
         # --- Resume ---
         if parallel.is_main():

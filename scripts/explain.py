@@ -8,14 +8,15 @@ out  a directory for matrix.png, zero_insert.gif and scatter.gif; kept if it is 
      explained, whose pictures are replaced
 """
 
+import shutil
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from omegaconf import MISSING
 
 from dcgan import cli
-from dcgan.atomic import replacing
 
 
 @dataclass
@@ -42,10 +43,12 @@ def main() -> None:
 
     example = explain.Example(**settings)
     print(explain.text(example))
-    with replacing(out / "matrix.png") as partial:
-        explain.draw_matrix(example).savefig(partial)
-    explain.save_animation(explain.zero_insert_frames(example), out / "zero_insert.gif")
-    explain.save_animation(explain.scatter_frames(example), out / "scatter.gif")
+    print("drawing ...", flush=True)
+    with TemporaryDirectory() as aside:  # all or none
+        explain.draw_matrix(example).savefig(Path(aside, "matrix.png"))
+        explain.save_animation(explain.zero_insert_frames(example), Path(aside, "zero_insert.gif"))
+        explain.save_animation(explain.scatter_frames(example), Path(aside, "scatter.gif"))
+        shutil.copytree(aside, out, dirs_exist_ok=True)
     print(f"drawn: {out / 'matrix.png'}, {out / 'zero_insert.gif'}, {out / 'scatter.gif'}")
 
 

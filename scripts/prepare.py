@@ -22,12 +22,13 @@ def main() -> None:
 
     log_to(None)
     found = data.load(config)
-    for name, images in (("to train on", found.train), ("held out", found.held_out)):
-        print(f"{len(images):,} pictures {name}")
+    for part, images in (("to train on", found.train), ("held out", found.held_out)):
+        print(f"{len(images):,} pictures {part}")
         for label, kind in enumerate(images.classes):
-            print(f"    {(images.labels == label).sum():,} {kind}")
-    for name, reason in found.skipped.items():
-        print(f"skipped: {name} {reason}")
+            name = "" if kind == str(label) else f" {kind}"
+            print(f"    class {label}{name}: {(images.labels == label).sum():,}")
+    for file, reason in found.skipped.items():
+        print(f"skipped: {file} {reason}")
     if len(found.shown) < len(found.train):
         print(f"{len(found.shown):,} of those to train on are trained on: data.limit")
     columns = min(len(found.train.classes) or sampling.UNLABELLED_COLUMNS, sampling.MAX_COLUMNS)

@@ -1,12 +1,12 @@
 """Images from a trained generator.
 
-    python scripts/sample.py run=outputs/mnist5k [count=64] [seeds=0-63] [classes=all|3|0,1] [format=FORMAT]
+    python scripts/sample.py run=outputs/mnist5k [count=64] [seeds=0-63] [classes=all|3|0,cats] [format=FORMAT]
                              [out=FILE_OR_DIR] [overwrite=true] [weights=ema|raw] [statistics=running|standing] [truncation=1]
 
 run      the run directory, or one checkpoint file
 count    how many images: the seeds from 0 on. Left out: 64; 16 of nearest, 8 of gif, 4 of strip, 3 of layers
 seeds    or which seeds, as numbers and ranges. One seed gives one image, whatever else is asked for
-classes  seed s shows the s-th of these, beginning again after the last
+classes  seed s shows the s-th of these numbers or names, beginning again after the last
 format   grid: one PNG, a column per class
          files: a PNG each
          npz: images uint8 (N, H, W, C), labels int64 (N,), -1 where the run has none, seeds int64 (N,)
@@ -159,7 +159,7 @@ def main() -> None:
         return
 
     trained = sampling.load_generator(run, options.weights, options.statistics, options.truncation)
-    classes = None if options.classes == "all" else sampling.parse_numbers("classes", options.classes)
+    classes = trained.parse_classes(options.classes)
     if options.seeds is not None:
         seeds = sampling.parse_numbers("seeds", options.seeds)
     else:

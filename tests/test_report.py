@@ -262,6 +262,13 @@ def test_a_run_that_went_on_from_another_has_taken_the_time_of_its_own_steps(tmp
     assert some.seconds == pytest.approx(16)
 
 
+def test_one_run_is_no_sweep(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "config.yaml").write_text("steps: 3")
+    with pytest.raises(UserError, match="is one run; give the directory that it lies in"):
+        reporting.read(tmp_path)
+
+
 def test_the_floor_is_that_of_the_first_run_that_was_evaluated(tmp_path):
     runs = [run(tmp_path, [], 0), run(tmp_path, [1.0], 1)]
     assert "| *real pictures* | | 0.04 |" in reporting.table(sweep(tmp_path, runs))

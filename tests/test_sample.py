@@ -233,6 +233,28 @@ def test_walks_and_films(here, tmp_path, run):
         assert np.array(film.convert("L"))[:16].min() < 100  # the step is written there
 
 
+def test_a_walk_takes_two_stops(here, run):
+    one_seed = here("sample.py", f"run={run}", "format=gif", "seeds=1")
+    assert_refused(one_seed, "a walk takes two stops: two of seeds=, or with between=classes two of classes=")
+    one_class = here("sample.py", f"run={run}", "format=strip", "between=classes", "classes=3")
+    assert_refused(one_class, "a walk takes two stops")
+
+
+def test_classes_are_asked_for_by_their_names_too(run):
+    trained = sampling.load_generator(run)
+    assert trained.classes == [str(digit) for digit in range(10)]
+    trained.classes = ["cats", "t-shirts", "7", *"abcdefg"]
+    assert trained.parse_classes("all") is None
+    assert trained.parse_classes("t-shirts, cats,2-3,7") == [1, 0, 2, 3, 7]  # what is a number is none's name
+    with pytest.raises(UserError, match=r"classes=dogs unknown; this run has 0 cats, 1 t-shirts, 2 7, 3 a, "):
+        trained.parse_classes("cats,dogs")
+    with pytest.raises(UserError, match="classes=12 unknown; this run has 0 cats"):
+        trained.known([12])
+    trained.classes = ()  # of a run of an earlier version
+    with pytest.raises(UserError, match="classes=cats unknown; this run has 0 to 9"):
+        trained.parse_classes("cats")
+
+
 def test_a_spherical_walk_keeps_the_length_and_a_straight_one_does_not():
     ends = sampling.latents_of(Generator(ModelConfig(width=2, latent_dim=64), (8, 8), 1, 0), [1, 2])
     spherical, straight = (
@@ -246,8 +268,8 @@ def test_a_spherical_walk_keeps_the_length_and_a_straight_one_does_not():
     torch.testing.assert_close(straight[5], ends.mean(0))
     there = exploring.interpolated(ends, 10, spherical=False, closed=False)
     torch.testing.assert_close(there, straight[:11])  # and not back
-    to_itself = exploring.interpolated(ends[:1], 3, spherical=True, closed=True)
-    torch.testing.assert_close(to_itself, ends[:1].repeat(3, 1))
+    to_itself = exploring.interpolated(ends[[0, 0]], 3, spherical=True, closed=True)
+    torch.testing.assert_close(to_itself, ends[:1].repeat(6, 1))
     opposite = exploring.interpolated(torch.tensor([[1.0], [-2.0]]), 3, spherical=True, closed=False)
     torch.testing.assert_close(opposite, torch.tensor([[1.0], [0.0], [-1.0], [-2.0]]))
 

@@ -267,6 +267,7 @@ def test_a_run_that_is_interrupted_before_it_begins_leaves_no_directory(here, tm
 BAD_INPUT = [
     (["stepss=3"], "there is no setting stepss; did you mean steps?"),
     (["model.zdim=3"], "there is no setting model.zdim"),
+    (["lr=3"], "there is no setting lr; did you mean optim.generator_lr or optim.discriminator_lr?"),
     (["+model.extra=3"], "there is no setting model.extra"),
     (["modell=paper"], "modell"),
     (["steps"], "'steps' is not of the form setting=value"),
@@ -446,6 +447,15 @@ def test_a_run_of_a_sweep_that_fails_does_not_stop_the_others(command, tmp_path)
 @pytest.mark.skipif(torch.cuda.is_available(), reason="asks for a device that is there")
 def test_a_device_that_is_not_there_is_named(here):
     assert_refused(here("train", "device=cuda"), "device=cuda is not available here")
+
+
+def test_ctrl_c_while_torch_is_imported_ends_it_with_a_word(command, tmp_path):
+    (tmp_path / "torch.py").write_text(
+        "import os, signal\ntry:\n    os.kill(os.getpid(), signal.SIGINT)\n"
+        "except KeyboardInterrupt:\n    raise ImportError('cannot load module more than once')\n"
+    )
+    done = command("train", "steps=3", PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
 
 
 @pytest.mark.parametrize("question", ["--help", "--cfg=job", "stepss=3"])

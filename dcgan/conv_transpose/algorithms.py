@@ -25,7 +25,7 @@ from dcgan.conv_transpose.arithmetic import (
     transpose_padding,
 )
 from dcgan.conv_transpose.convolution import convolve, in_graph
-from dcgan.conv_transpose.cutting import ALL, cropped, dilated, kernel_blocks, like_products, part
+from dcgan.conv_transpose.cutting import ALL, bordered, cropped, dilated, kernel_blocks, like_products, part
 
 Algorithm = Callable[[Tensor, Tensor, Geometry], Tensor]
 
@@ -67,9 +67,7 @@ def zero_insert(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     left = transpose_padding(l, geometry.padding[1], dw)
     bottom = geometry.output_size[0] - 1 + effective_kernel_size(k, dh) - x.shape[2] - top
     right = geometry.output_size[1] - 1 + effective_kernel_size(l, dw) - x.shape[3] - left
-    # What is cut off for a large padding can be all: zeros after it first, so that there is enough to cut.
-    x = F.pad(x, (0, max(right, 0), 0, max(bottom, 0)))
-    x = F.pad(x, (left, min(right, 0), top, min(bottom, 0)))
+    x = bordered(x, left, right, top, bottom)
     return convolve(x, _flipped(weight, geometry.groups), dilation=geometry.dilation, groups=geometry.groups)
 
 
@@ -141,11 +139,11 @@ def phase(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     output = like_products(x, weight).new_zeros(x.shape[0], outputs, *geometry.output_size)
     axes = zip(*geometry[:5], geometry.output_size, strict=True)
     for vertical, horizontal in itertools.product(*(list(_phases(*axis)) for axis in axes)):
-        bordered = F.pad(x, (*horizontal.border, *vertical.border))
+        image = bordered(x, *horizontal.border, *vertical.border)
         kernel = _flipped(part(weight, ALL, ALL, vertical.taps, horizontal.taps), geometry.groups)
         dilation = (vertical.dilation, horizontal.dilation)
         output[:, :, vertical.pixels, horizontal.pixels] = convolve(
-            bordered, kernel, dilation=dilation, groups=geometry.groups
+            image, kernel, dilation=dilation, groups=geometry.groups
         )
     return output
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from dcgan.conv_transpose.arithmetic import Pair, conv_output_size, effective_kernel_size
+from dcgan.conv_transpose.cutting import ALL, part
 
 
 def convolve(
@@ -28,7 +29,7 @@ def convolve(
         return F.conv2d(x, weight, None, stride, padding, dilation, groups)
     patches = _covered(x, kernel_size, padding, dilation)
     order = _order(x)
-    product = patches.permute(order).flatten(1) @ weight.permute(order).flatten(1).t()
+    product = _rows(patches.permute(order)) @ _rows(weight.permute(order)).t()
     return product[:, :, None, None]
 
 
@@ -48,16 +49,16 @@ def correlate(
     geometry = (kernel_size, stride, padding, dilation, groups)
     if x.is_complex():  # of which PyTorch's operator takes none
         of_real, of_imaginary = (
-            torch.complex(correlate(x.real, part, *geometry), correlate(x.imag, part, *geometry))
-            for part in (y.real, y.imag)
+            torch.complex(correlate(x.real, of, *geometry), correlate(x.imag, of, *geometry))
+            for of in (y.real, y.imag)
         )
         return of_real + 1j * of_imaginary
     if _has_one_position(x, *geometry):
         order = _order(x)
         patches = _covered(x, kernel_size, padding, dilation).permute(order)
-        product = y.flatten(1).t() @ patches.flatten(1)
-        sizes, back = patches.shape[1:], [order.index(axis) for axis in range(4)]
-        by_product: Tensor = product.unflatten(1, sizes).permute(back)
+        product = _rows(y).t() @ _rows(patches)
+        back = [order.index(axis) for axis in range(4)]
+        by_product: Tensor = product.reshape(y.shape[1], *patches.shape[1:]).permute(back)
         return by_product
     # In the memory format of a weight, whose numbers do not matter; torch.nn.grad gives none of channels_last.
     memory_format = torch.channels_last if is_channels_last(x) else torch.contiguous_format
@@ -107,7 +108,12 @@ def _covered(x: Tensor, kernel_size: Pair, padding: Pair, dilation: Pair) -> Ten
     """What the first position of a kernel covers, ``(N, I, K, L)``."""
     (top, left), (height, width) = padding, map(effective_kernel_size, kernel_size, dilation)
     x = F.pad(x, (left, left, top, top)) if any(padding) else x
-    return x[:, :, : height : dilation[0], : width : dilation[1]]
+    return part(x, ALL, ALL, slice(0, height, dilation[0]), slice(0, width, dilation[1]))
+
+
+def _rows(x: Tensor) -> Tensor:
+    """A matrix with a row for each image; `Tensor.flatten` is unknown to the older vmap."""
+    return x.reshape(x.shape[0], x.shape[1:].numel())
 
 
 def _order(x: Tensor) -> tuple[int, int, int, int]:

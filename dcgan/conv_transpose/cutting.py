@@ -36,12 +36,20 @@ def kernel_blocks(kernel: Tensor, sh: int, sw: int) -> Tensor:
 
 def cropped(full: Tensor, geometry: Geometry) -> Tensor:
     """What is wanted of the full output: cropped, and extended by zeros where it is too short."""
-    (top, left), (y, x) = geometry.padding, geometry.output_size
-    window = part(full, ALL, ALL, slice(max(0, top), top + y), slice(max(0, left), left + x))
-    if tuple(window.shape[2:]) == geometry.output_size:
-        return window
-    height, width = window.shape[2:]
-    return F.pad(window, (max(0, -left), x - width - max(0, -left), max(0, -top), y - height - max(0, -top)))
+    (top, left), (y, x), (height, width) = geometry.padding, geometry.output_size, full.shape[2:]
+    return bordered(full, -left, left + x - width, -top, top + y - height)
+
+
+def bordered(image: Tensor, left: int, right: int, top: int, bottom: int) -> Tensor:
+    """With so many zeros around it; where a number is negative, with less of the image, or of the zeros across from it.
+
+    `torch.nn.functional.pad` would cut first, and find too little where all of the image goes.
+    """
+    more = [max(0, zeros) for zeros in (left, right, top, bottom)]
+    image = F.pad(image, more) if any(more) else image
+    height, width = image.shape[2:]
+    rows = slice(max(0, -top), height - max(0, -bottom))
+    return part(image, ALL, ALL, rows, slice(max(0, -left), width - max(0, -right)))
 
 
 def part(x: Tensor, *index: slice) -> Tensor:

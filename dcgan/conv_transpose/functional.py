@@ -131,7 +131,7 @@ def sized(
     size, wanted = (input.shape[-2], input.shape[-1]), output_size[-2:]
     steps, spread = _pair("stride", stride), _pair("dilation", dilation)
     geometry = Geometry(size, _pair("kernel_size", kernel_size), steps, (0, 0), spread, 1, (0, 0))
-    if padding == "same":
+    if isinstance(padding, str) and padding == "same":
         axes = zip(size, kernel_size, stride, dilation, wanted, strict=True)
         return [same_crop(*axis) for axis in axes], (0, 0)
     cropped = zip(geometry.full_size, crops(padding, geometry), strict=True)
@@ -210,7 +210,7 @@ def _checked_geometry(
                 "output_padding must be smaller than stride or dilation, but along the "
                 f"{axis} output_padding={extra}, stride={step}, dilation={spread}"
             )
-    if padding == "same" and any(output_padding):
+    if isinstance(padding, str) and padding == "same" and any(output_padding):
         raise ValueError(
             f"padding='same' already says the output's size; it leaves no output_padding={output_padding}"
         )

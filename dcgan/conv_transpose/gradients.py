@@ -15,13 +15,13 @@ from contextlib import nullcontext
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 
 from dcgan.conv_transpose.algorithms import Algorithm
 from dcgan.conv_transpose.arithmetic import Geometry, Pair, conv_output_size
 from dcgan.conv_transpose.convolution import convolve, correlate, in_graph, is_channels_last
+from dcgan.conv_transpose.cutting import bordered
 
 # Asked once: in a graph PyTorch 2.11 cannot answer.
 AUTOCAST = {device for device in ("cpu", "cuda", "mps", "xpu") if torch.amp.is_autocast_available(device)}
@@ -70,7 +70,11 @@ class Derivative(Function):
         """The same form once more, with the gradient in the role that was wanted."""
         given = [role for role in ROLES if role != ctx.wanted]
         values = {role: value.conj() for role, value in zip(given, ctx.saved_tensors, strict=True)}
-        values[ctx.wanted] = grad
+        # The gradient may come in any format, and with one channel or image it does; that of the factors decides.
+        last = any(map(is_channels_last, ctx.saved_tensors)) and not in_graph()
+        values[ctx.wanted] = (
+            grad if not last or is_channels_last(grad) else _in_format(grad, *ctx.saved_tensors)
+        )
         # Nobody differentiates this pass any further? Then without the machinery for it.
         apply = Derivative.apply if torch.is_grad_enabled() else derivative
         first, second = (
@@ -133,11 +137,17 @@ def without_autocast(device: str) -> Any:
 
 def _in_format(result: Tensor, *factors: Tensor) -> Tensor:
     last = any(map(is_channels_last, factors))
-    result = result.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+    # The older vmap knows no contiguous(memory_format=torch.channels_last).
+    result = result.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2) if last else result.contiguous()
     if in_graph():
         return result
     # As a tensor of its own: a view that a `Function` has made may not be changed in place, as by ReLU(inplace=True).
     unaliased: Tensor = torch.ops.aten._unsafe_view(result, result.shape)
+    if (
+        last and 1 in result.shape
+    ):  # where several strides are possible, and the format must still be told by them
+        _, c, h, w = result.shape
+        unaliased.as_strided_(result.shape, (h * w * c, 1, w * c, c))
     return unaliased
 
 
@@ -152,4 +162,4 @@ def _uncropped(y: Tensor, geometry: Geometry) -> tuple[Tensor, Pair]:
     if min(g.padding) >= 0 and tuple(conv_output_size(*axis) for axis in axes) == g.input_size:
         return y, g.padding
     (top, left), (height, width) = g.padding, g.full_size
-    return F.pad(y, (left, width - left - y.shape[3], top, height - top - y.shape[2])), (0, 0)
+    return bordered(y, left, width - left - y.shape[3], top, height - top - y.shape[2]), (0, 0)

@@ -42,7 +42,7 @@ class Evaluator:
         total = len(found.train) + len(found.held_out)
         self.count = min(count, total // 2)
         if count < MIN_IMAGES:
-            raise UserError(f"an evaluation takes at least {MIN_IMAGES} samples; ask for more than {count}")
+            raise UserError(f"an evaluation takes at least {MIN_IMAGES} samples, not {count}; set more")
         if self.count < MIN_IMAGES:
             raise UserError(
                 f"an evaluation takes at least {2 * MIN_IMAGES} pictures, half of them to measure against, here {total}; "

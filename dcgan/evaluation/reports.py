@@ -144,7 +144,7 @@ def remarks(report: Report) -> str:
             f"{report.error_by_heart:.4g}: as many random draws miss some pictures"
         )
     if report.recognised is not None:
-        lines.append("recognised: " + ", ".join(f"{n} {kind}" for kind, n in report.recognised.items()))
+        lines.append("recognised: " + ", ".join(f"{kind}: {n}" for kind, n in report.recognised.items()))
         sure = report.classifier_accuracy
         right = "" if sure is None else f"; it recognises {sure:.1%} of held-out pictures"
         lines.append(f"features {report.features} of the classifier trained on these pictures{right}")

@@ -96,8 +96,10 @@ def read(path: Path) -> Sweep:
         raise UserError(
             f"sweep={path} is no directory; python -m dcgan.train -m ... sweep=NAME makes outputs/sweeps/NAME"
         )
+    if (path / "config.yaml").exists():
+        raise UserError(f"sweep={path} is one run; give the directory that it lies in")
     runs, remarks = [], []
-    for directory in sorted(entry for entry in path.iterdir() if entry.is_dir()):
+    for directory in sorted(config.parent for config in path.glob("*/config.yaml")):
         found = _read_run(directory)
         if isinstance(found, Run):
             runs.append(found)

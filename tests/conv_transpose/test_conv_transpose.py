@@ -265,8 +265,9 @@ def test_paddings_beyond_pytorchs(algorithm, padding, expected):
     )
     layer.load_state_dict({"weight": weight})
     assert layer(x).tolist() == [[[expected]]]
-    x.requires_grad_()
-    assert torch.autograd.gradcheck(lambda one: conv_transpose2d(one, weight, None, stride, padding), (x,))
+    given = x.requires_grad_(), weight.requires_grad_()
+    how = {"stride": stride, "padding": padding, "algorithm": algorithm}
+    assert torch.autograd.gradcheck(lambda x, weight: conv_transpose2d(x, weight, **how), given)
 
 
 def test_output_size_with_named_and_uneven_paddings():

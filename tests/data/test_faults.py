@@ -211,7 +211,7 @@ def test_a_class_may_have_a_name_that_is_no_text(command, tmp_path):
             Image.new("L", (8, 8), number).save(root / f"{number}.png")
     done = command("prepare.py", FOLDER, "data.root=in", "data.image_size=8", PYTHONIOENCODING="utf-8:strict")
     assert done.returncode == 0, done.stderr
-    assert "2 caf\\udce9" in done.stdout
+    assert "class 0 caf\\udce9: 2" in done.stdout
 
 
 def test_bad_files_can_be_skipped_and_are_listed(command, tmp_path, monkeypatch):
