@@ -208,6 +208,7 @@ def test_no_sweep_is_a_sentence(tmp_path):
     with pytest.raises(UserError, match="holds no run that has a checkpoint; it is empty"):
         reporting.read(tmp_path)
     (tmp_path / "half").mkdir()
+    (tmp_path / "half" / "config.yaml").write_text("steps: 3")
     with pytest.raises(UserError, match="half has no checkpoint yet"):
         reporting.read(tmp_path)
 
