@@ -233,8 +233,8 @@ def test_every_step_draws_anew_what_its_seed_and_number_say(config, batch, monke
 
     real_randn = torch.randn
 
-    def randn(*size, generator):
-        numbers = real_randn(*size, generator=generator)
+    def randn(*size, generator, **where):
+        numbers = real_randn(*size, generator=generator, **where)
         drawn["noise"] += [numbers] * (numbers.shape == batch[0].shape)
         return numbers
 
