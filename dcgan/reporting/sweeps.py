@@ -44,7 +44,8 @@ class Run:
     @property
     def _first_step(self) -> int:
         """The step that it began from, about: of one that went on from another's state, its first record."""
-        return next(iter(self._speeds), 0) if "resume" in self.settings else 0
+        own = is_incidental("resume", self.settings.get("resume", "auto"))
+        return 0 if own else next(iter(self._speeds), 0)
 
     @property
     def speed(self) -> float | None:

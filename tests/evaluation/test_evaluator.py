@@ -249,7 +249,7 @@ def test_too_few_pictures_are_a_sentence(found):
     few.train.rows, few.held_out.rows = few.train.rows[:10], few.held_out.rows[:9]
     with pytest.raises(UserError, match="at least 20 pictures, half of them to measure against, here 19"):
         evaluation.Evaluator(few, 100, True, CPU)
-    with pytest.raises(UserError, match="ask for more than 9"):
+    with pytest.raises(UserError, match="at least 10 samples, not 9; set more"):
         evaluation.Evaluator(found, 9, True, CPU)
 
 
