@@ -143,9 +143,7 @@ def _in_format(result: Tensor, *factors: Tensor) -> Tensor:
         return result
     # As a tensor of its own: a view that a `Function` has made may not be changed in place, as by ReLU(inplace=True).
     unaliased: Tensor = torch.ops.aten._unsafe_view(result, result.shape)
-    if (
-        last and 1 in result.shape
-    ):  # where several strides are possible, and the format must still be told by them
+    if last and 1 in result.shape:  # where several strides are possible, and shall still tell the format
         _, c, h, w = result.shape
         unaliased.as_strided_(result.shape, (h * w * c, 1, w * c, c))
     return unaliased
