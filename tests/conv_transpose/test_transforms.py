@@ -368,7 +368,9 @@ def test_compiled_once_for_all_sizes(algorithm):
 
 
 @in_graphs
-@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning", "ignore:.*torch.jit.trace.*is deprecated")
+@pytest.mark.filterwarnings(
+    "ignore::torch.jit.TracerWarning", "ignore:.*torch.jit.trace.*is (deprecated|not supported)"
+)
 def test_traced_with_one_size_and_run_with_others(algorithm):
     layer = ConvTranspose2d(4, 6, 3, 2, 1, 1, algorithm=algorithm)
     traced = torch.jit.trace(layer, torch.randn(2000, 4, 5, 6))  # several parts of gemm, were it not traced
