@@ -99,10 +99,10 @@ def written(options: Options, *parts: str) -> None:
 def benchmark_layer(options: LayerOptions) -> None:
     """Measure, print."""
     import torch
-    from tqdm import tqdm
 
     from dcgan.benchmark import layer, turns
     from dcgan.conv_transpose import ALGORITHMS
+    from dcgan.progress import Progress
     from dcgan.sampling import parse_numbers
 
     cli.output(options.out, Path(), options.overwrite)
@@ -124,8 +124,7 @@ def benchmark_layer(options: LayerOptions) -> None:
 
     with turns.memory_given_back():  # so before anything is timed
         cases = [case for size in sizes for case in layer.cases(size)]
-        shown = tqdm(cases, "memory", leave=False, disable=None)
-        peaks = [layer.peaks(case, algorithms, device) for case in shown]
+        peaks = [layer.peaks(case, algorithms, device) for case in Progress(cases, "memory")]
     head = f"{turns.machine(device)}; a 2048 x 2048 matrix product runs at {turns.product_rate(device):.0f} GFLOP/s"
     print(head)
     rows: list[layer.Row] = []

@@ -18,7 +18,7 @@ from dcgan.config import Config
 SCRIPTS = sorted(path.name for path in (ROOT / "scripts").glob("*.py"))
 LAYERS = [
     {"atomic", "errors", "conv_transpose", "choices", "config", "randomness", "device", "images"}
-    | {"checkpoint", "parallel", "plots", "tracking", "watch"},
+    | {"checkpoint", "parallel", "plots", "progress", "tracking", "watch"},
     {"augment", "explain", "losses", "networks", "data"},
     {"benchmark", "engine", "evaluation", "exploring", "exporting", "reporting", "sampling"},
     {"cli", "run_directory", "train", "training"},

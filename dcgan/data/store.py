@@ -17,7 +17,6 @@ import math
 import multiprocessing
 import os
 import shutil
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,12 +28,12 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock, Timeout
 from torch.utils.data import DataLoader, Dataset, Subset
-from tqdm import tqdm
 
 from dcgan.config import DataConfig
 from dcgan.data.files import Source
 from dcgan.data.pictures import BadPictureError, fitted
 from dcgan.errors import UserError
+from dcgan.progress import Progress
 
 log = logging.getLogger(__name__)
 
@@ -129,21 +128,14 @@ def _make(source: Source, config: DataConfig, path: Path) -> None:
     """Make the store, from where an earlier attempt ended."""
     shape = (len(source.labels), config.channels, *config.image_size)
     with _Partial(path, shape) as partial:
-        begun = told = time.perf_counter()
+        begun = time.perf_counter()
         first = partial.rows
         if first:
             log.info("preparing goes on at picture %s of %s", f"{first:,}", f"{shape[0]:,}")
-        terminal = sys.stderr.isatty()
-        bar = tqdm(
-            total=shape[0], initial=first, desc=f"preparing {source.name}", disable=not terminal, leave=False
-        )
-        with bar:
+        with Progress(total=shape[0], initial=first, desc=f"preparing {source.name}") as progress:
             for block in _in_parallel(Blocks(source, config, first)):
                 partial.append(block)
-                bar.update(len(block.pixels) // math.prod(shape[1:]))
-                if not terminal and time.perf_counter() - told > 10:
-                    told = time.perf_counter()
-                    log.info("preparing: %s of %s pictures", f"{partial.rows:,}", f"{shape[0]:,}")
+                progress.update(len(block.pixels) // math.prod(shape[1:]))
         partial.finish()
     seconds, count, size = time.perf_counter() - begun, shape[0] - first, math.prod(shape) / 1e6
     rate = count / seconds

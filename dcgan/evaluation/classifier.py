@@ -6,7 +6,6 @@ Distances in its features are comparable between runs on one set with one featur
 
 import hashlib
 import logging
-import sys
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -14,13 +13,13 @@ import torch
 import torch.nn.functional as F
 from filelock import FileLock
 from torch import Tensor, nn
-from tqdm import trange
 
 from dcgan import checkpoint
 from dcgan.config import AugmentConfig
 from dcgan.data import Batches, Data, ImageSet
 from dcgan.errors import UserError
 from dcgan.images import to_float
+from dcgan.progress import Progress
 from dcgan.randomness import generator
 
 log = logging.getLogger(__name__)
@@ -132,7 +131,7 @@ def _train(network: Classifier, train: ImageSet, device: torch.device) -> None:
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=4e-3, total_steps=steps)
     log.info("training the classifier that measures the samples, once for these pictures")
-    for step in trange(steps, unit="step", leave=False, disable=not sys.stderr.isatty()):
+    for step in Progress(range(steps), "the classifier", unit="step"):
         images, labels = batches[step]
         optimizer.zero_grad()
         F.cross_entropy(network(images)[1], labels).backward()

@@ -6,6 +6,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from dcgan.progress import Progress
+
 BATCH_SIZE = 50  # images
 WEIGHTS = "weights-inception-2015-12-05-6726825d.pth"
 
@@ -32,10 +34,9 @@ def features(images: Tensor, device: torch.device) -> Tensor:
     from torch_fidelity.feature_extractor_inceptionv3 import (  # noqa: PLC0415
         FeatureExtractorInceptionV3,
     )
-    from tqdm import tqdm  # noqa: PLC0415
 
     network = (
         FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], str(weights_path())).to(device).eval()
     )
-    blocks = tqdm(images.split(BATCH_SIZE), desc="Inception", leave=False)
+    blocks = Progress(images.split(BATCH_SIZE), "the features of Inception")
     return torch.cat([network(block.to(device))[0].cpu() for block in blocks])

@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
-from tqdm import tqdm
 
 from dcgan.explain.example import Example, transposed
 from dcgan.images import save_gif
 from dcgan.plots import COLOURS, figure
+from dcgan.progress import Progress
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -124,7 +124,7 @@ def scatter_frames(example: Example) -> Iterator["Figure"]:
 def save_animation(figures: Iterator["Figure"], path: Path) -> None:
     """Write figures as a GIF that stops at its last frame for a while; on a terminal, with a count of those drawn."""
     frames = []
-    for whole in tqdm(figures, f"drawing {path.name}", unit="frame", leave=False, disable=None):
+    for whole in Progress(figures, f"drawing {path.name}", unit="frame"):
         whole.canvas.draw()
         frames.append(Image.fromarray(np.asarray(whole.canvas.buffer_rgba())))
     save_gif(frames, path, FRAME_MS, LAST_FRAME_MS)
