@@ -1,5 +1,6 @@
 """How far long work is: a bar on a terminal, else lines of the log, as in a batch job's output."""
 
+import io
 import logging
 import sys
 from typing import Any
@@ -17,7 +18,8 @@ class Progress(tqdm):  # type: ignore[misc]
     def __init__(self, *args: Any, **options: Any) -> None:
         self.to_log = not sys.stderr.isatty()
         if self.to_log:
-            options |= {"mininterval": SECONDS, "delay": SECONDS}
+            # Not in the terminal's own file, or each line of the log would have tqdm show this again.
+            options |= {"mininterval": SECONDS, "delay": SECONDS, "file": io.StringIO()}
             options["bar_format"] = "{desc}: {n_fmt} of {total_fmt}, {remaining} left"
         super().__init__(*args, leave=False, **options)
 

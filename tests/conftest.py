@@ -12,7 +12,8 @@ import pytest
 pytest.register_assert_rewrite("runs")
 # As for the commands, whose bits are compared with those of this process.
 os.environ.setdefault("MKL_CBWR", "AUTO")
-if "PYTEST_XDIST_WORKER" in os.environ:  # one of several that share the processor; read when torch is imported
+# One of several that share the processor; read when torch is imported.
+if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from runs import ROOT, commands  # noqa: E402 - after what it has to come after

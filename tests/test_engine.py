@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from dcgan import engine
-from dcgan.choices import Upsample
 from dcgan.config import Config, LossConfig, ModelConfig, OptimConfig
 from dcgan.errors import UserError
 from dcgan.randomness import generator as random_generator
@@ -135,9 +134,7 @@ def test_bfloat16_is_for_what_the_networks_compute_and_for_nothing_else(config, 
         assert scalars[name] == pytest.approx(float(exact[name]), rel=near)
 
 
-@pytest.mark.parametrize("upsample", ["scratch", "builtin"])
-def test_compiled_networks_train_as_they_do_otherwise(config, batch, upsample):
-    config.model.upsample = Upsample(upsample)
+def test_compiled_networks_train_as_they_do_otherwise(config, batch):
     config.loss.penalty_every = 2
     scalars = []
     for config.compile in (False, True):

@@ -5,6 +5,7 @@ import sys
 
 from dcgan import progress
 from dcgan.progress import Progress
+from dcgan.tracking import ConsoleHandler
 
 
 def test_where_there_is_no_terminal_a_line_of_the_log_tells_it_and_no_bar_fills_the_file(
@@ -12,13 +13,16 @@ def test_where_there_is_no_terminal_a_line_of_the_log_tells_it_and_no_bar_fills_
 ):
     monkeypatch.setattr(progress, "SECONDS", 0)
     caplog.set_level(logging.INFO, "dcgan")
+    logger, handler = logging.getLogger("dcgan"), ConsoleHandler()
+    logger.addHandler(handler)
     assert list(Progress(range(3), "counting")) == [0, 1, 2]
+    logger.removeHandler(handler)
     told = [record.getMessage() for record in caplog.records]
     assert len(told) == 3
     assert told[1].startswith("counting: 1 of 3, ")
     assert told[2].startswith("counting: 2 of 3, ")
     assert told[2].endswith(" left")
-    assert capsys.readouterr().err == ""
+    assert capsys.readouterr().err.splitlines() == told
 
 
 def test_what_is_soon_done_is_not_told(caplog):

@@ -1,8 +1,9 @@
-"""What bad input gets, through the real command: one sentence that names the file and the fix, and exit code 1."""
+"""What bad input gets, through the whole command: one sentence that names the file and the fix, and exit code 1."""
 
 import os
 import shutil
 import sys
+import urllib.request
 import zipfile
 
 import pytest
@@ -186,13 +187,14 @@ ROWS = [
 @pytest.mark.parametrize(
     ("make", "settings", "sentence"), ROWS, ids=lambda value: getattr(value, "__name__", "")
 )
-def test_bad_input_gets_a_sentence(command, tmp_path, monkeypatch, make, settings, sentence):
+def test_bad_input_gets_a_sentence(here, tmp_path, monkeypatch, make, settings, sentence):
     for name in ("http_proxy", "https_proxy"):  # no network
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    monkeypatch.chdir(tmp_path)
+    # What urllib keeps: the proxies of its first question.
+    monkeypatch.setattr(urllib.request, "_opener", None)
     make(tmp_path / "in")
     before = {path for path in (tmp_path / "in").rglob("*") if path.name != ".lock"}
-    done = command("train", "experiment=smoke", "data.root=in", *settings)
+    done = here("train", "experiment=smoke", "data.root=in", *settings)
     assert done.returncode == 1, done.stderr
     assert "Traceback" not in done.stderr
     (error,) = (line for line in done.stderr.splitlines() if line.startswith("error: "))
@@ -214,18 +216,17 @@ def test_a_class_may_have_a_name_that_is_no_text(command, tmp_path):
     assert "class 0 caf\\udce9: 2" in done.stdout
 
 
-def test_bad_files_can_be_skipped_and_are_listed(command, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_bad_files_can_be_skipped_and_are_listed(here, tmp_path):
     truncated(tmp_path / "in")
     (tmp_path / "in" / "words.jpg").write_text("Remember the milk.")
     arguments = ["data=folder", "data.root=in", "data.image_size=16", "data.on_bad_file=skip"]
-    done = command("train", "experiment=smoke", "batch_size=2", "name=run", "data.held_out=0", *arguments)
+    done = here("train", "experiment=smoke", "batch_size=2", "name=run", "data.held_out=0", *arguments)
     assert done.returncode == 0, done.stderr
     skipped = (tmp_path / "outputs" / "run" / "skipped.txt").read_text().splitlines()
     assert [line.split("\t")[0] for line in skipped] == ["cut.jpg", "words.jpg"]
     assert "is damaged (image file is truncated" in skipped[0]
     assert "2 files were skipped, listed in outputs/run/skipped.txt" in done.stderr
-    prepared = command("prepare.py", "data.held_out=0", *arguments)
+    prepared = here("prepare.py", "data.held_out=0", *arguments)
     assert "4 pictures to train on" in prepared.stdout
     assert "skipped: words.jpg is text" in prepared.stdout
     (examples,) = tmp_path.glob("data/prepared/*/examples.png")
