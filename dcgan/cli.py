@@ -13,7 +13,6 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
@@ -131,9 +130,7 @@ def compose(arguments: list[str], usage: str | None) -> Config:
 
     ``--help`` prints ``usage`` and exits.
     """
-    if any(argument in ("-h", "--help") for argument in arguments):
-        print((usage or "").strip())
-        sys.exit(0)
+    help_if_asked(arguments, usage)
     register()
     with initialize_config_dir(version_base="1.3", config_dir=str(CONFIG_DIR)):
         return to_config(hydra_compose("train", overrides=quoted(arguments)))
@@ -144,23 +141,25 @@ def parse(options: type[Options], arguments: list[str], usage: str | None) -> Op
 
     ``--help`` prints ``usage`` and exits.
     """
-    if any(argument in ("-h", "--help") for argument in arguments):
-        print((usage or "").strip())
-        sys.exit(0)
-    for argument in arguments:
-        if "=" not in argument:
-            raise UserError(f"{argument!r} is not of the form key=value; --help lists the keys")
+    help_if_asked(arguments, usage)
+    pairs = [argument.partition("=") for argument in arguments]
+    if wrong := next((key for key, equals, _ in pairs if not equals), None):
+        raise UserError(f"{wrong!r} is not of the form key=value; --help lists the keys")
+    given = {key: _from_home(value) for key, _, value in pairs}
     try:
-        pairs = [argument.partition("=") for argument in arguments]
-        texts = {key: _from_home(value) for key, _, value in pairs if key in texts_of(options)}
-        others = OmegaConf.from_dotlist(
-            [argument for argument in arguments if argument.partition("=")[0] not in texts]
-        )
-        parsed = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(options), others, texts))
-    except (OmegaConfBaseException, yaml.YAMLError) as error:
+        # The types of the fields say what the texts are.
+        parsed = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(options), given))
+    except OmegaConfBaseException as error:
         raise UserError(sentence(error, options)) from error
     assert isinstance(parsed, options)
     return parsed
+
+
+def help_if_asked(arguments: list[str], usage: str | None) -> None:
+    """Print ``usage`` and exit where ``--help`` is among the arguments."""
+    if {"-h", "--help"} & {*arguments}:
+        print((usage or "").strip())
+        sys.exit(0)
 
 
 def quoted(arguments: Iterable[str]) -> list[str]:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import os
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -197,6 +198,8 @@ class Config:
     resume: str = "auto"  # auto: go on where the run directory ends; never; or a checkpoint file
 
     def __post_init__(self) -> None:
+        if self.resume not in ("auto", "never"):
+            self.resume = os.path.normpath(self.resume)  # ./outputs is outputs
         self.device = _choice(Device, "device", self.device)
         self.precision = _choice(Precision, "precision", self.precision)
         for setting in ("seed", "log_every", "sample_every", "checkpoint_every", "evaluate_every"):

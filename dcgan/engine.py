@@ -24,7 +24,10 @@ from dcgan.losses import (
     squared_gradient,
 )
 from dcgan.networks import Discriminator, Generator, initialise, spectral_normalise, to_device
-from dcgan.randomness import generator as random_generator
+from dcgan.randomness import random_generator
+
+# What a checkpoint holds of a `TrainState`, beside the step.
+PARTS = ("generator", "discriminator", "generator_ema", "generator_optimizer", "discriminator_optimizer")
 
 
 @dataclass
@@ -40,26 +43,17 @@ class TrainState:
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and primitives only."""
-        return {
-            "step": self.step,
-            "generator": self.generator.state_dict(),
-            "discriminator": self.discriminator.state_dict(),
-            "generator_ema": self.generator_ema.state_dict(),
-            "generator_optimizer": self.generator_optimizer.state_dict(),
-            "discriminator_optimizer": self.discriminator_optimizer.state_dict(),
-        }
+        return {"step": self.step} | {part: getattr(self, part).state_dict() for part in PARTS}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what `state_dict` gave."""
         self.step = state["step"]
-        self.generator.load_state_dict(state["generator"])
-        self.discriminator.load_state_dict(state["discriminator"])
-        self.generator_ema.load_state_dict(state["generator_ema"])
-        for name in ("generator_optimizer", "discriminator_optimizer"):
-            optimizer: Adam = getattr(self, name)
-            betas = optimizer.param_groups[0]["betas"]
-            optimizer.load_state_dict(state[name])
-            optimizer.param_groups[0]["betas"] = betas  # the run's own, which may go on from another's state
+        optimizers = (self.generator_optimizer, self.discriminator_optimizer)
+        own = [optimizer.param_groups[0]["betas"] for optimizer in optimizers]
+        for part in PARTS:
+            getattr(self, part).load_state_dict(state[part])
+        for optimizer, betas in zip(optimizers, own, strict=True):
+            optimizer.param_groups[0]["betas"] = betas  # the run may go on from another's state
             # In the parameters' memory format, which is another on another device.
             for parameter, moments in optimizer.state.items():
                 for key in ("exp_avg", "exp_avg_sq"):

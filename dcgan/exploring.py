@@ -15,7 +15,7 @@ from dcgan.errors import UserError
 from dcgan.evaluation.pixel_classifiers import nearest
 from dcgan.images import grid, joined, to_picture, to_uint8
 from dcgan.networks import Generator
-from dcgan.randomness import generator as random_generator
+from dcgan.randomness import random_generator
 from dcgan.sampling import GRID_ROWS, TrainedGenerator, latents_of, render
 
 NEIGHBOURS = 5

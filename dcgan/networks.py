@@ -18,7 +18,7 @@ from dcgan.choices import Activation, Latents, Norm, Upsample
 from dcgan.config import ModelConfig
 from dcgan.conv_transpose import ConvTranspose2d
 from dcgan.conv_transpose.arithmetic import conv_output_size, output_padding_for
-from dcgan.randomness import generator as random_generator
+from dcgan.randomness import random_generator
 
 Size = tuple[int, int]
 Network = TypeVar("Network", bound=nn.Module)

@@ -17,7 +17,7 @@ from dcgan.config import Config
 from dcgan.errors import UserError
 from dcgan.images import to_uint8
 from dcgan.networks import Generator, to_device
-from dcgan.randomness import generator as random_generator
+from dcgan.randomness import random_generator
 
 GRID_ROWS = 8
 UNLABELLED_COLUMNS = 10

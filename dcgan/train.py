@@ -60,7 +60,8 @@ def train_locked(config: Config, run_dir: Path) -> int:
             return training.train(config, run_dir)
         except OSError as error:
             raise UserError(
-                f"{error.filename or run_dir} cannot be used ({error.strerror or error}); make room, or set another name="
+                f"{error.filename or run_dir} cannot be used ({error.strerror or error}); mend that and run the same "
+                "command again, or set another name="
             ) from error
         except RuntimeError as error:
             if not any(

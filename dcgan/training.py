@@ -2,8 +2,9 @@
 
 import logging
 import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -86,12 +87,12 @@ def loop(
         return every > 0 and (step % every == 0 or step == config.steps)
 
     about = (run_dir, state.step, config.steps, config.batch_size, evaluator.headline if evaluator else None)
-    with Tracker(*about) as tracker, StopSignals() as stop:
+    with Tracker(*about) as tracker, noted_signals() as received:
         if tracker.fresh or state.step == 0:
             tracker.text("settings", (run_dir / "config.yaml").read_text("utf-8"))
             examples = batches.data.examples(columns, sampling.GRID_ROWS, by_class=num_classes > 0)
             tracker.picture(0, "real", grid(examples, columns))
-        while state.step < config.steps and not (stopped_by := parallel.all_reduce_max(stop.received)):
+        while state.step < config.steps and not (stopped_by := parallel.all_reduce_max(received())):
             step = state.step + 1
             real, classes = batches[state.step]
             asked = classes if num_classes else None
@@ -119,17 +120,17 @@ def loop(
         run_directory.save(state, config, run_dir, metadata, last=True)
         if state.step == config.steps:
             tracker.finish(config.to_plain(), results or losses)
-    return stopped_by or parallel.all_reduce_max(stop.received)
+    return stopped_by or parallel.all_reduce_max(received())
 
 
 def worker_loop(config: Config, state: TrainState, batches: data.Batches, conditional: bool) -> int:
     """What torchrun's other processes do of `loop`: the steps, and nothing that the first one writes."""
     stopped_by = 0
-    with StopSignals() as stop:
-        while state.step < config.steps and not (stopped_by := parallel.all_reduce_max(stop.received)):
+    with noted_signals() as received:
+        while state.step < config.steps and not (stopped_by := parallel.all_reduce_max(received())):
             real, classes = batches[state.step]
             engine.train_step(state, config, real, classes if conditional else None, statistics=False)
-    return stopped_by or parallel.all_reduce_max(stop.received)
+    return stopped_by or parallel.all_reduce_max(received())
 
 
 def write_settings(
@@ -148,26 +149,22 @@ def write_settings(
     )
 
 
-class StopSignals:
-    """While entered, Ctrl-C and SIGTERM are noted in `received` instead of ending the process.
+@contextmanager
+def noted_signals() -> Iterator[Callable[[], int]]:
+    """Within, Ctrl-C and SIGTERM are noted instead of ending the process; gives what tells the last one, or 0.
 
     A second Ctrl-C ends it at once; the checkpoints on the disk stay valid.
     """
+    received = [0]
 
-    def __init__(self) -> None:
-        self.received: int = 0
-        self._previous: dict[int, Any] = {}
-
-    def __enter__(self) -> "StopSignals":
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._previous[number] = signal.signal(number, self._note)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGINT and self.received:
+    def note(number: int, _: object) -> None:
+        if number == signal.SIGINT and received[-1]:
             raise KeyboardInterrupt
-        self.received = number
+        received.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: received[-1]
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -94,6 +94,7 @@ ONLY_FOR = {  # settings that have no effect elsewhere
     "plus": (Format.arithmetic,),
     "root": (Format.nearest,),
 }
+OF_GENERATED = ("count", "seeds", "classes", "weights", "statistics", "truncation")  # settings of new images
 MAX_COUNT = 1_000_000  # images at once
 PICTURES = (".png", ".jpg", ".webp")  # what a picture may be written as
 
@@ -134,6 +135,10 @@ def main() -> None:
             raise UserError(
                 f"{name}={value} has no effect with format={options.format}; it is for {' and '.join(formats)}"
             )
+    for name in OF_GENERATED:
+        value = getattr(options, name)
+        if options.format is Format.film and value != getattr(Options, name):
+            raise UserError(f"{name}={value} has no effect with format=film, which shows what the run left")
     if options.format is Format.arithmetic and None in (options.seeds, options.minus, options.plus):
         raise UserError(
             "format=arithmetic needs seeds=, minus= and plus=, such as classes=7 seeds=0-2 minus=3-5 plus=6-8"

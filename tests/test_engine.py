@@ -9,7 +9,7 @@ import torch
 from dcgan import engine
 from dcgan.config import Config, LossConfig, ModelConfig, OptimConfig
 from dcgan.errors import UserError
-from dcgan.randomness import generator as random_generator
+from dcgan.randomness import random_generator
 
 CPU = torch.device("cpu")
 

@@ -92,7 +92,11 @@ def test_weights_statistics_and_truncation_are_those_asked_for(here, run):
         (["run=none", "format=arithmetic", "seeds=1"], "format=arithmetic needs seeds=, minus= and plus="),
         (["run=none", "minus=3"], "minus=3 has no effect with format=grid; it is for arithmetic"),
         (["run=none", "between=classes", "format=npz"], "between=classes has no effect with format=npz"),
-        (["run=outputs/tiny", "count=[1"], "expected ',' or ']'"),
+        (["run=none", "format=film", "weights=raw"], "weights=raw has no effect with format=film"),
+        (
+            ["run=outputs/tiny", "count=[1"],
+            "count: Value '[1' of type 'str' could not be converted to Integer",
+        ),
         (["run=outputs/tiny", "seeds=5-2,7"], "seeds=5-2,7: 5-2 is an empty range"),
         (
             ["run=outputs/tiny", "out=outputs", "overwrite=true"],

@@ -426,6 +426,7 @@ def test_where_a_run_begins_is_part_of_what_it_is(here, tmp_path, tiny):
     again = ["experiment=smoke", "name=again", "steps=42"]
     assert here("train", *again, f"resume={starts[0]}").returncode == 0
     assert "is finished" in here("train", *again).stderr
+    assert "is finished" in here("train", *again, f"resume=./{starts[0]}").stderr
     other = here("train", *again, f"resume={starts[1]}")
     assert_refused(
         other,

@@ -1,5 +1,8 @@
 """Kernels and images, cut and put together: what the algorithms are made of.
 
+Read `part(x, i, j)` as ``x[i, j]``, and a tensor made `like_products` as one of zeros: both are longer here only for
+the older of PyTorch's two vmaps, which gradients of many directions at once (``is_grads_batched``) go through.
+
 Legend: as in `algorithms`.
 """
 

@@ -18,7 +18,7 @@ from dcgan import parallel
 from dcgan.config import AugmentConfig
 from dcgan.errors import UserError
 from dcgan.images import moved, to_float
-from dcgan.randomness import generator
+from dcgan.randomness import random_generator
 
 UPLOADED = 2**26  # bytes of pictures that go to a device at once
 
@@ -51,7 +51,7 @@ class ImageSet:
         if count is None:
             return self
         order, places = (
-            torch.randperm(len(self), generator=generator(0, "limit")).numpy(),
+            torch.randperm(len(self), generator=random_generator(0, "limit")).numpy(),
             np.empty(len(self)),
         )
         for label in np.unique(self.labels):
@@ -156,12 +156,12 @@ class Batches:
             images = self.data.images(chosen.numpy()).to(self.device)
         else:
             images = self.resident[chosen.to(self.device)]
-        images = flipped_and_moved(images, self.augment, generator(self.seed, stream, step))
+        images = flipped_and_moved(images, self.augment, random_generator(self.seed, stream, step))
         return to_float(images), self.labels[chosen.to(self.device)]
 
 
 def _shuffled(count: int, seed: int, epoch: int) -> Tensor:
-    return torch.randperm(count, generator=generator(seed, "order", epoch))
+    return torch.randperm(count, generator=random_generator(seed, "order", epoch))
 
 
 def flipped_and_moved(images: Tensor, augment: AugmentConfig, random: torch.Generator) -> Tensor:

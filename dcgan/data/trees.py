@@ -134,6 +134,8 @@ def _table(files: Files, root: Path, name: str) -> dict[str, dict[str, str]] | N
                 header, lines = lines[1], lines[2:]
             else:
                 header = ["partition"]
+            if not lines:
+                raise ValueError("no pictures")
             return {line[0]: dict(zip(header, line[1:], strict=True)) for line in lines}
         except (IndexError, ValueError) as error:
             raise UserError(

@@ -20,7 +20,7 @@ from dcgan.data import Batches, Data, ImageSet
 from dcgan.errors import UserError
 from dcgan.images import to_float
 from dcgan.progress import Progress
-from dcgan.randomness import generator
+from dcgan.randomness import random_generator
 
 log = logging.getLogger(__name__)
 
@@ -119,7 +119,7 @@ def _read(network: Classifier, path: Path) -> bool:
 
 def _train(network: Classifier, train: ImageSet, device: torch.device) -> None:
     """Adam with a rate that rises and falls, on images moved by up to 2 pixels."""
-    random = generator(0, "classifier")
+    random = random_generator(0, "classifier")
     for parameter in network.parameters():
         if parameter.dim() > 1:
             nn.init.kaiming_normal_(parameter, nonlinearity="relu", generator=random)

@@ -11,7 +11,7 @@ from dcgan.evaluation.classifier import accuracy, classifier_of
 from dcgan.evaluation.measures import HEADLINES, Measure
 from dcgan.evaluation.pixels import SlicedWasserstein, checkerboard
 from dcgan.images import diversity, to_float
-from dcgan.randomness import generator
+from dcgan.randomness import random_generator
 
 MIN_IMAGES = 10  # images: the fifth neighbour and a covariance need some
 DIVERSITY_IMAGES = 512  # whose pairs are compared
@@ -48,7 +48,8 @@ class Evaluator:
                 f"an evaluation takes at least {2 * MIN_IMAGES} pictures, half of them to measure against, here {total}; "
                 "find more pictures, or set evaluate_every=0"
             )
-        chosen = torch.randperm(total, generator=generator(seed, "evaluation"))[: 2 * self.count].numpy()
+        order = torch.randperm(total, generator=random_generator(seed, "evaluation")).numpy()
+        chosen = order[: 2 * self.count]
         both = found.train, found.held_out
         self.found, self._rows = found, np.concatenate([part.rows for part in both])[chosen]
         labels = torch.from_numpy(np.concatenate([part.labels for part in both])[chosen])

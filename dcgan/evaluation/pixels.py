@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dcgan.images import to_float
-from dcgan.randomness import generator
+from dcgan.randomness import random_generator
 
 PATCH = 7  # pixels; Karras et al. 2018, section 5
 PATCHES = 16  # of each image and level
@@ -90,7 +90,7 @@ class SlicedWasserstein:
 
 def _patches(images: Tensor) -> list[Tensor]:
     """On each level `PATCHES` patches at random places of each image, float32 ``(N * P, C, 7, 7)``."""
-    random = generator(0, "patches")
+    random = random_generator(0, "patches")
     blocks = [
         [_some_patches(level, random) for level in _pyramid(to_float(block))] for block in images.split(BLOCK)
     ]
@@ -123,5 +123,5 @@ def _pyramid(now: Tensor) -> list[Tensor]:
 def _projected(patches: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
     """Along each direction the sorted places of all patches, ``(R, N * P)``."""
     points = ((patches - mean[:, None, None]) / deviation[:, None, None]).flatten(1)  # (N * P, D)
-    directions = torch.randn(DIRECTIONS, points.shape[1], generator=generator(0, "directions"))
+    directions = torch.randn(DIRECTIONS, points.shape[1], generator=random_generator(0, "directions"))
     return (F.normalize(directions) @ points.T).sort().values

@@ -12,7 +12,7 @@ from dcgan.data import Data, ImageSet
 from dcgan.evaluation import distances, inception, pixel_classifiers
 from dcgan.evaluation.evaluator import MIN_IMAGES, Evaluator
 from dcgan.evaluation.measures import Measure
-from dcgan.randomness import generator
+from dcgan.randomness import random_generator
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ def _novelty(found: Data, images: Tensor) -> Measure:
 
 def _some(images: ImageSet) -> tuple[Tensor, Tensor]:
     """Images that stand for all and their labels, in a random order: sets are sorted."""
-    order = torch.randperm(len(images), generator=generator(0, "outsiders"))
+    order = torch.randperm(len(images), generator=random_generator(0, "outsiders"))
     chosen = order[: _max_references(images)].numpy()
     return images.images(chosen), torch.from_numpy(images.labels[chosen])
 

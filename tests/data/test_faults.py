@@ -113,6 +113,12 @@ def list_that_is_empty(root):
     (root / "list_eval_partition.txt").write_text("")
 
 
+def list_with_no_more_than_its_head(root):
+    celeba(root, 20)
+    path = root / "list_attr_celeba.txt"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:2]))
+
+
 def damaged_member(root):
     pictures(root.parent / "whole", size=(64, 64))
     Image.effect_noise((64, 64), 50).save(root.parent / "whole" / "noise.bmp")
@@ -161,6 +167,11 @@ ROWS = [
     (list_that_is_empty, ["data=celeba"], "list_eval_partition.txt of data.root=in is cut short or no list"),
     (
         list_that_is_cut,
+        ["data=celeba", "data.label=Smiling"],
+        "list_attr_celeba.txt of data.root=in is cut short or no list; download it again",
+    ),
+    (
+        list_with_no_more_than_its_head,
         ["data=celeba", "data.label=Smiling"],
         "list_attr_celeba.txt of data.root=in is cut short or no list; download it again",
     ),

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from dcgan.evaluation import pixel_classifiers
 from dcgan.evaluation.pixels import DIRECTIONS, SlicedWasserstein, _pyramid, checkerboard, spectrum
 from dcgan.images import diversity, to_float
-from dcgan.randomness import generator as random_generator
+from dcgan.randomness import random_generator
 
 
 @pytest.fixture(scope="module")
