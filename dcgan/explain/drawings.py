@@ -1,9 +1,9 @@
 """An example's matrix, and the two ways to see it computed, step by step."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -64,25 +64,20 @@ def zero_insert_frames(example: Example) -> Iterator["Figure"]:
     real[:: example.stride, :: example.stride] = 1
     padded, real = (F.pad(t, (before, after, before, after)) for t in (spread, real))
     flipped, output = example.kernel.flip(0, 1), example.output
-    taps = torch.arange(example.kernel_size) * example.dilation
+    taps = np.arange(example.kernel_size) * example.dilation
     edge = example.output_size - example.output_padding
     for row, column in itertools.product(range(example.output_size), repeat=2):
         under = padded[row + taps][:, column + taps]
-        colours = _colours(padded, lambda r, c: INPUT if real[r, c] else ZERO)
-        for r, c in itertools.product((row + taps).tolist(), (column + taps).tolist()):
-            colours[r][c] = CURRENT
-        results = _colours(output, lambda r, c: EXTRA if max(r, c) >= edge else DONE)
-        results[row][column] = CURRENT
+        colours = np.where(real, INPUT, ZERO)
+        colours[np.ix_(row + taps, column + taps)] = CURRENT
+        results = np.full(output.shape, EXTRA)
+        results[:edge, :edge] = DONE
+        results[row, column] = CURRENT
         whole, (left, middle, right) = figure(13, 5, 3, dpi=DPI)
         side = max(len(padded), len(output))
-        _cells(
-            left,
-            padded,
-            colours,
-            f"input: {example.stride - 1} zeros between, {before} before, {after} after",
-            side,
-        )
-        _cells(middle, flipped, _colours(flipped, lambda r, c: CURRENT), "kernel, flipped", side)
+        title = f"input: {example.stride - 1} zeros between, {before} before, {after} after"
+        _cells(left, padded, colours, title, side)
+        _cells(middle, flipped, CURRENT, "kernel, flipped", side)
         _cells(right, output, results, "output", side, last=(row, column))
         products = [f"{a:g}·{b:g}" for a, b in zip(under.flatten(), flipped.flatten(), strict=True) if a]
         whole.suptitle(
@@ -97,25 +92,21 @@ def scatter_frames(example: Example) -> Iterator["Figure"]:
     first, end = example.padding, example.padding + example.output_size
     side = max(example.full_size, end)
     total = torch.zeros(side, side)
-    taps = torch.arange(example.kernel_size) * example.dilation
+    taps = np.arange(example.kernel_size) * example.dilation
 
-    def kept(row: int, column: int) -> str:
-        if min(row, column) < first or max(row, column) >= end:
-            return ZERO
-        return EXTRA if max(row, column) >= end - example.output_padding else DONE
-
+    kept = np.full(total.shape, ZERO)
+    kept[first:end, first:end] = EXTRA
+    kept[first : end - example.output_padding, first : end - example.output_padding] = DONE
     for row, column in itertools.product(range(example.input_size), repeat=2):
         rows, columns = row * example.stride + taps, column * example.stride + taps
         value = example.input[row, column]
         total[rows[:, None], columns] += value * example.kernel
-        colours, here = _colours(total, kept), _colours(example.input, lambda r, c: INPUT)
-        here[row][column] = CURRENT
-        for r, c in itertools.product(rows.tolist(), columns.tolist()):
-            colours[r][c] = CURRENT
+        colours, here = kept.copy(), np.full(example.input.shape, INPUT)
+        here[row, column] = CURRENT
+        colours[np.ix_(rows, columns)] = CURRENT
         whole, (left, middle, right) = figure(13, 5, 3, dpi=DPI)
-        copy = _colours(example.kernel, lambda r, c: CURRENT)
         _cells(left, example.input, here, "input", side)
-        _cells(middle, value * example.kernel, copy, f"{value:g} x kernel, as it is", side)
+        _cells(middle, value * example.kernel, CURRENT, f"{value:g} x kernel, as it is", side)
         _cells(right, total, colours, "the sum so far", side)
         whole.supxlabel(LEGEND + "what padding crops", fontsize=10)
         yield whole
@@ -130,38 +121,20 @@ def save_animation(figures: Iterator["Figure"], path: Path) -> None:
     save_gif(frames, path, FRAME_MS, LAST_FRAME_MS)
 
 
-Colour = Callable[[int, int], str]
-
-
-def _colours(numbers: Tensor, colour: Colour) -> list[list[str]]:
-    height, width = numbers.shape
-    return [[colour(row, column) for column in range(width)] for row in range(height)]
-
-
 def _cells(
-    axis: "Axes",
-    numbers: Tensor,
-    colours: list[list[str]],
-    title: str,
-    side: int,
-    last: tuple[int, int] | None = None,
+    axis: "Axes", numbers: Tensor, colours: Any, title: str, side: int, last: tuple[int, int] | None = None
 ) -> None:
     """Numbers in squares, in a panel with room for ``side`` x ``side``; those after the ``last`` one stay blank."""
     from matplotlib.patches import Rectangle  # noqa: PLC0415
 
     height, width = numbers.shape
-    for row, line in enumerate(colours):
-        for column, colour in enumerate(line):
-            axis.add_patch(Rectangle((column, row), 1, 1, facecolor=colour, edgecolor=LINE))
-            if last is None or (row, column) <= last:
-                place = (column + 0.5, row + 0.5)
-                axis.text(
-                    *place,
-                    f"{numbers[row, column]:g}",
-                    ha="center",
-                    va="center",
-                    fontsize=min(14, 100 / side),
-                )
+    colours, font_size = np.broadcast_to(colours, numbers.shape), min(14, 100 / side)
+    for row, column in itertools.product(range(height), range(width)):
+        square = Rectangle((column, row), 1, 1, facecolor=colours[row, column], edgecolor=LINE)
+        axis.add_patch(square)
+        if last is None or (row, column) <= last:
+            words = f"{numbers[row, column]:g}"
+            axis.text(column + 0.5, row + 0.5, words, ha="center", va="center", fontsize=font_size)
     axis.text(width / 2, -0.2, title, ha="center", va="bottom", fontsize=11)
     middle, half = (width / 2, height / 2), side / 2 + 0.5
     axis.set(
