@@ -1,15 +1,18 @@
 """``scripts/explain.py``: what is printed and drawn is what PyTorch computes."""
 
 import itertools
+import math
 import re
 
 import pytest
 import torch
 import torch.nn.functional as F
+from matplotlib.colors import to_hex
 from PIL import Image
 
 from dcgan import explain
 from dcgan.errors import UserError
+from dcgan.explain import drawings
 
 CASES = [
     explain.Example(2, 3),
@@ -41,18 +44,27 @@ def numbers(axis):
     }
 
 
+def places(axis, colour):
+    """Of the cells of a panel that have a colour."""
+    return {
+        (int(square.get_y()), int(square.get_x()))
+        for square in axis.patches
+        if to_hex(square.get_facecolor()) == to_hex(colour)
+    }
+
+
 @pytest.mark.parametrize("example", CASES, ids=str)
 def test_every_frame_of_zero_insertion_shows_products_that_sum_to_the_output(example):
     output = expected(example)
     assert example.output_size == len(output)
-    places = list(itertools.product(range(len(output)), repeat=2))
+    order = list(itertools.product(range(len(output)), repeat=2))
     frames = list(explain.zero_insert_frames(example))
-    assert len(frames) == len(places)
-    for place, figure in zip(places, frames, strict=True):
+    assert len(frames) == len(order)
+    for place, figure in zip(order, frames, strict=True):
         products, _, result = figure.get_suptitle().partition(" = ")
         pairs = re.findall(r"([\d.]+)·([\d.]+)", products)
         assert sum(float(a) * float(b) for a, b in pairs) == float(result) == output[place]
-        assert numbers(figure.axes[2]) == {p: output[p].item() for p in places if p <= place}
+        assert numbers(figure.axes[2]) == {p: output[p].item() for p in order if p <= place}
 
 
 @pytest.mark.parametrize("example", CASES, ids=str)
@@ -66,6 +78,33 @@ def test_the_last_frame_of_scatter_shows_the_full_output_with_the_kept_part_in_i
     output, first = expected(example), example.padding
     for row, column in itertools.product(range(len(output)), repeat=2):
         assert shown[row + first, column + first] == output[row, column]
+
+
+@pytest.mark.parametrize("example", CASES, ids=str)
+def test_green_is_what_output_padding_adds_and_grey_is_zeros_and_what_is_cropped(example):
+    frame = next(explain.zero_insert_frames(example))
+    added = example.output_size**2 - (example.output_size - example.output_padding) ** 2
+    assert len(places(frame.axes[2], drawings.EXTRA)) == added
+    taps = set(
+        itertools.product(range(0, example.kernel_size * example.dilation, example.dilation), repeat=2)
+    )
+    assert places(frame.axes[0], drawings.CURRENT) == taps
+    pixels = places(frame.axes[0], drawings.INPUT) | taps
+    assert {place for place, number in numbers(frame.axes[0]).items() if number} <= pixels
+    assert not pixels & places(frame.axes[0], drawings.ZERO)
+
+    (frame,) = itertools.islice(explain.scatter_frames(example), 1)
+    side, first = math.isqrt(len(frame.axes[2].patches)), example.padding
+    kept = set(itertools.product(range(first, first + example.output_size), repeat=2))
+    edge = first + example.output_size - example.output_padding
+    green = {place for place in kept if max(place) >= edge}
+    for colour, where in {
+        drawings.EXTRA: green,
+        drawings.DONE: kept - green,
+        drawings.ZERO: set(itertools.product(range(side), repeat=2)) - kept,
+    }.items():
+        assert places(frame.axes[2], colour) == where - taps
+    assert places(frame.axes[0], drawings.CURRENT) == {(0, 0)}
 
 
 def test_the_matrix_is_that_of_the_convolution():

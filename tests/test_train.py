@@ -24,7 +24,7 @@ from runs import (
 )
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from dcgan import checkpoint, cli, data, engine, train
+from dcgan import checkpoint, cli, data, engine, train, training
 from dcgan.config import Config, differences
 
 
@@ -391,6 +391,19 @@ def test_a_sweep_says_which_of_its_runs_would_be_the_same(here, tmp_path):
     again = here("train", "-m", "experiment=smoke", "steps=2", "log_every=1")
     assert again.returncode == 0  # it is that of the first sweep
     assert "is finished" in again.stderr
+
+
+def test_a_second_ctrl_c_ends_it_at_once():
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    with training.noted_signals() as received:
+        assert received() == 0
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.raise_signal(number)
+            assert received() == number
+        signal.raise_signal(signal.SIGTERM)  # waits for the checkpoint, however often it comes
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
 
 
 @pytest.mark.parametrize("arguments", [[], ["-m", "seed=0,1"]])
