@@ -44,6 +44,7 @@ class Algorithm(StrEnum):
     auto = "auto"
     gemm = "gemm"
     phase = "phase"
+    subpixel = "subpixel"
     zero_insert = "zero_insert"
     scatter = "scatter"
     matrix = "matrix"

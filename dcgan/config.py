@@ -36,6 +36,7 @@ INCIDENTAL = {
     "name",
     "sweep",
     "device",
+    "cuda_graphs",
     "resume",
     "log_every",
     "sample_every",
@@ -51,9 +52,13 @@ class AugmentConfig:
 
     flip: bool = False  # left and right exchanged in half of the pictures
     translate: int = 0  # pixels that a picture is moved by at most, up, down, left and right
+    rotate: float = 0.0  # degrees that a picture is turned by at most, either way
+    zoom: float = 0.0  # share of its size that a picture is enlarged or made smaller by at most
 
     def __post_init__(self) -> None:
         _in_range("data.augment.translate", self.translate, 0)
+        _in_range("data.augment.rotate", self.rotate, 0, 180)
+        _in_range("data.augment.zoom", self.zoom, 0, 0.5)
 
 
 @dataclass
@@ -186,6 +191,9 @@ class Config:
     seed: int = 0
     device: Device = Device.auto
     precision: Precision = Precision.float32  # of the networks while training
+    cuda_graphs: bool = (
+        True  # on a GPU record a step once and play it back, instead of starting each of its kernels
+    )
     compile: bool = False  # the networks, by torch.compile: for GPUs; slower on a CPU
     steps: int = 3000  # one update of the discriminator and one of the generator each
     batch_size: int = 32  # images

@@ -3,7 +3,7 @@
 import copy
 import warnings
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -49,15 +49,17 @@ class TrainState:
         """Take over what `state_dict` gave."""
         self.step = state["step"]
         optimizers = (self.generator_optimizer, self.discriminator_optimizer)
-        own = [optimizer.param_groups[0]["betas"] for optimizer in optimizers]
+        own = [dict(optimizer.param_groups[0]) for optimizer in optimizers]
         for part in PARTS:
             getattr(self, part).load_state_dict(state[part])
-        for optimizer, betas in zip(optimizers, own, strict=True):
-            optimizer.param_groups[0]["betas"] = betas  # the run may go on from another's state
-            # In the parameters' memory format, which is another on another device.
+        for optimizer, settings in zip(optimizers, own, strict=True):
+            # The state may be another run's, or from another device.
+            optimizer.param_groups[0].update(settings)
             for parameter, moments in optimizer.state.items():
                 for key in ("exp_avg", "exp_avg_sq"):
-                    moments[key] = torch.empty_like(parameter).copy_(moments[key])
+                    moments[key] = torch.empty_like(parameter).copy_(moments[key])  # in its memory format
+                if optimizer.param_groups[0]["fused"]:
+                    moments["step"] = moments["step"].to(parameter.device)
 
 
 def build(config: Config, num_classes: int, device: torch.device) -> TrainState:
@@ -72,13 +74,14 @@ def build(config: Config, num_classes: int, device: torch.device) -> TrainState:
     generator_ema = copy.deepcopy(generator).eval()
     if config.compile:
         compile_networks(generator, discriminator, device)
-    optim, betas = config.optim, (config.optim.betas[0], config.optim.betas[1])
+    optim, betas, gpu = config.optim, (config.optim.betas[0], config.optim.betas[1]), device.type == "cuda"
     return TrainState(
         generator,
         discriminator,
         generator_ema,
-        Adam(generator.parameters(), lr=optim.generator_lr, betas=betas),
-        Adam(discriminator.parameters(), lr=optim.discriminator_lr, betas=betas),
+        # On a GPU all weights at once, in a way that can be recorded.
+        Adam(generator.parameters(), optim.generator_lr, betas, fused=gpu or None, capturable=gpu),
+        Adam(discriminator.parameters(), optim.discriminator_lr, betas, fused=gpu or None, capturable=gpu),
     )
 
 
@@ -99,6 +102,17 @@ def compile_networks(generator: Generator, discriminator: Discriminator, device:
     discriminator.compile()
 
 
+class Inputs(NamedTuple):
+    """All that a step computes from beside the state; numbers are tensors where the step is recorded."""
+
+    real: Tensor  # (N, C, H, W) float32 in [-1, 1]; of several processes, this one's share of the batch
+    labels: Tensor | None  # (N,) int64, of the real images and asked of the generated ones
+    latents: Tensor  # (N, Z)
+    discriminator_lr: float | Tensor
+    generator_lr: float | Tensor
+    ema_decay: float | Tensor
+
+
 def train_step(
     state: TrainState, config: Config, real: Tensor, labels: Tensor | None, *, statistics: bool = True
 ) -> dict[str, Tensor]:
@@ -117,41 +131,68 @@ def train_step(
     Raises:
         UserError: if a loss, a gradient or a parameter is not finite, before it spoils a parameter.
     """
+    given = inputs(state, config, real, labels)
+    set_learning_rates(state, given)
+    scalars = update(state, config, given, statistics=statistics)
+    state.step += 1
+    return scalars | learning_rates(given)
+
+
+def inputs(state: TrainState, config: Config, real: Tensor, labels: Tensor | None) -> Inputs:
+    """What the next step computes from: the batch, its latents, and what the schedules say."""
+    step, optim = state.step, config.optim
+    random = random_generator(config.seed, "latents", step)
+    latents = parallel.shard(state.generator.draw(len(real) * parallel.world_size(), random))
+    rate = learning_rate_factor(step, config.steps, optim.decay_from)
+    rates = (optim.discriminator_lr * rate, optim.generator_lr * rate)
+    return Inputs(real, labels, latents.to(real.device), *rates, ema_decay(step, optim.ema_decay))
+
+
+def set_learning_rates(state: TrainState, given: Inputs) -> None:
+    """Let both optimisers take their next step with those that are given."""
+    state.discriminator_optimizer.param_groups[0]["lr"] = given.discriminator_lr
+    state.generator_optimizer.param_groups[0]["lr"] = given.generator_lr
+
+
+def learning_rates(given: Inputs) -> dict[str, Tensor]:
+    """Those of a step, for the reader."""
+    return {
+        "learning_rate/discriminator": torch.tensor(given.discriminator_lr),
+        "learning_rate/generator": torch.tensor(given.generator_lr),
+    }
+
+
+def update(state: TrainState, config: Config, given: Inputs, *, statistics: bool) -> dict[str, Tensor]:
+    """What `train_step` computes on the device."""
     g, d, step = state.generator, state.discriminator, state.step
-    rate = learning_rate_factor(step, config.steps, config.optim.decay_from)
-    d_lr, g_lr = config.optim.discriminator_lr * rate, config.optim.generator_lr * rate
-    latents = g.draw(len(real) * parallel.world_size(), random_generator(config.seed, "latents", step))
-    latents = parallel.shard(latents).to(real.device)
+    real, labels = given.real, given.labels
 
     with precision(config, real.device):
-        fake = g(latents, labels)
+        fake = g(given.latents, labels)
         real_seen = discriminator_view(real, config, step, "real")
         fake_seen = discriminator_view(fake.detach(), config, step, "generated")
         real_logits, fake_logits, penalty = logits_and_penalty(
             d, config.loss, step, real_seen, fake_seen, labels
         )
     d_loss = discriminator_loss(config.loss, real_logits, fake_logits)
-    d_grad_norm = _update(state, d, state.discriminator_optimizer, d_loss + penalty, d_lr)
+    d_grad_norm = _descend(state, d, state.discriminator_optimizer, d_loss + penalty)
 
     d.requires_grad_(False)  # its weights take no gradient in the generator's step
     with precision(config, real.device):
         fake_logits_after = d(discriminator_view(fake, config, step, "generator's"), labels)
         compared = d(real_seen, labels) if config.loss.name is LossName.relativistic else None
     g_loss = generator_loss(config.loss, fake_logits_after, compared)
-    g_grad_norm = _update(state, g, state.generator_optimizer, g_loss, g_lr)
+    g_grad_norm = _descend(state, g, state.generator_optimizer, g_loss)
     d.requires_grad_(True)
 
     buffers = [buffer for network in (g, d) for buffer in network.buffers() if buffer.is_floating_point()]
     parallel.all_reduce_mean_(buffers)
-    _average(state.generator_ema, g, ema_decay(step, config.optim.ema_decay))
-    state.step += 1
+    _average(state.generator_ema, g, given.ema_decay)
     scalars = {
         "loss/discriminator": d_loss,
         "loss/generator": g_loss,
         "gradient_norm/discriminator": d_grad_norm,
         "gradient_norm/generator": g_grad_norm,
-        "learning_rate/discriminator": torch.tensor(d_lr),
-        "learning_rate/generator": torch.tensor(g_lr),
         **({"loss/penalty": penalty} if penalty.requires_grad else {}),  # where one was computed
     }
     if statistics:
@@ -184,7 +225,7 @@ def logits_and_penalty(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The discriminator's logits for real and generated images, and the weighted penalty on its gradients."""
     # Rarely and heavily instead of always and lightly (lazy regularisation, Karras et al. 2020, section 3.1).
-    weight = loss.penalty_every if (step + 1) % loss.penalty_every == 0 else 0
+    weight = loss.penalty_every if penalty_is_due(loss, step) else 0
     r1, r2 = weight * loss.r1, weight * loss.r2
     real, fake = real.detach().requires_grad_(r1 > 0), fake.requires_grad_(r2 > 0)
     # A penalty derives a gradient, which compiled code cannot: its forward is taken as it is written.
@@ -197,11 +238,16 @@ def logits_and_penalty(
         penalty = penalty + r2 / 2 * squared_gradient(fake_logits, fake)
     if weight * loss.gradient_penalty:
         # The places between are not drawn but spread evenly: as uniform, and nothing random.
-        places = parallel.shard((torch.arange(len(real) * parallel.world_size()) + 0.5).view(-1, 1, 1, 1))
-        share = places.to(real.device) / (len(real) * parallel.world_size())
+        count = len(real) * parallel.world_size()
+        share = parallel.shard((torch.arange(count, device=real.device) + 0.5).view(-1, 1, 1, 1)) / count
         between = torch.lerp(real, fake, share).detach().requires_grad_(True)
         penalty = penalty + weight * loss.gradient_penalty * gradient_penalty(judge(between, labels), between)
     return real_logits, fake_logits, penalty
+
+
+def penalty_is_due(loss: LossConfig, step: int) -> bool:
+    """Whether the step after so many has the penalties, if there are any."""
+    return (step + 1) % loss.penalty_every == 0
 
 
 def logit_statistics(loss: LossConfig, real: Tensor, fake: Tensor, fake_after: Tensor) -> dict[str, Tensor]:
@@ -233,7 +279,7 @@ def ema_decay(step: int, most: float) -> float:
 
 
 @torch.no_grad()
-def _average(ema: Generator, generator: Generator, decay: float) -> None:
+def _average(ema: Generator, generator: Generator, decay: float | Tensor) -> None:
     """Move the averaged parameters on, and copy BatchNorm's statistics."""
     for averaged, new in zip(ema.parameters(), generator.parameters(), strict=True):
         averaged.lerp_(new, 1 - decay)
@@ -241,17 +287,22 @@ def _average(ema: Generator, generator: Generator, decay: float) -> None:
         copied.copy_(now)
 
 
-def _update(state: TrainState, network: nn.Module, optimizer: Adam, loss: Tensor, lr: float) -> Tensor:
-    """One step of a network down the loss with the learning rate ``lr``; the norm of the gradient."""
+def _descend(state: TrainState, network: nn.Module, optimizer: Adam, loss: Tensor) -> Tensor:
+    """One step of a network down the loss; the norm of the gradient."""
     optimizer.zero_grad()
     loss.backward()
-    group = optimizer.param_groups[0]
-    group["lr"] = lr
-    gradients = [p.grad for p in group["params"] if p.grad is not None]
+    gradients = [p.grad for p in optimizer.param_groups[0]["params"] if p.grad is not None]
     mean_loss = loss.detach().clone()
     parallel.all_reduce_mean_([*gradients, mean_loss])
     norm = nn.utils.get_total_norm(gradients)
-    if not torch.isfinite(mean_loss + norm):
+    finite = torch.isfinite(mean_loss + norm)
+    if loss.is_cuda and torch.cuda.is_current_stream_capturing():
+        # There is no number to look at yet: when it is played, the optimiser does, and does nothing if it is not.
+        optimizer.found_inf = (~finite).float()  # type: ignore[attr-defined]
+        optimizer.step()
+        del optimizer.found_inf  # type: ignore[attr-defined]
+        return norm
+    if not finite:
         raise UserError(
             f"{_not_finite(network, mean_loss)} of the {type(network).__name__.lower()} is not finite at step "
             f"{state.step + 1}: the training diverged; the last checkpoint is kept; start anew with smaller "

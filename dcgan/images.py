@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from PIL import Image, ImageDraw
 from torch import Tensor
 
@@ -41,6 +42,23 @@ def moved(images: Tensor, down: Tensor, right: Tensor, flip: Tensor | None = Non
     number = torch.arange(count, device=device).view(-1, 1, 1, 1)
     channel = torch.arange(channels, device=device).view(1, -1, 1, 1)
     return images[number, channel, rows[:, None, :, None], columns.to(device)[:, None, None, :]]
+
+
+def turned(images: Tensor, angle: Tensor, zoom: Tensor) -> Tensor:
+    """Each image turned about its middle and enlarged, linear between pixels, the border repeated where nothing is.
+
+    Args:
+        images: float32 ``(N, C, H, W)``.
+        angle: ``(N,)``, clockwise, in radians.
+        zoom: ``(N,)``, above 1 to enlarge.
+    """
+    (height, width), zero = images.shape[2:], torch.zeros_like(angle)
+    cos, sin = angle.cos() / zoom, angle.sin() / zoom
+    # Where a pixel of the result comes from, each side counted from -1 to 1, so that units differ unless it is square.
+    rows = [(cos, sin * height / width, zero), (-sin * width / height, cos, zero)]
+    origin = torch.stack([torch.stack(row, 1) for row in rows], 1).to(images.device)  # (N, 2, 3)
+    places = F.affine_grid(origin, list(images.shape), align_corners=False)
+    return F.grid_sample(images, places, padding_mode="border", align_corners=False)
 
 
 def diversity(images: Tensor, labels: Tensor | None) -> Tensor:

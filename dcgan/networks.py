@@ -159,8 +159,11 @@ def initialise(network: nn.Module, seed: int, stream: str) -> None:
 
 
 def to_device(network: Network, device: torch.device) -> Network:
-    """The network on the device, on a CPU in channels_last, in which a step took 7 to 9 % less time there."""
-    layout = torch.channels_last if device.type == "cpu" else torch.contiguous_format
+    """The network on the device, in channels_last, in which a step took 7 to 9 % less time on a CPU.
+
+    On a GPU it took 13 % less for large networks and as long for small ones; on MPS it was not tried.
+    """
+    layout = torch.contiguous_format if device.type == "mps" else torch.channels_last
     return network.to(device, memory_format=layout)  # type: ignore[call-overload,no-any-return]
 
 

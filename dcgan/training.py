@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 
-from dcgan import data, engine, evaluation, parallel, run_directory, sampling
+from dcgan import cuda_graphs, data, engine, evaluation, parallel, run_directory, sampling
 from dcgan.atomic import write_text
 from dcgan.config import Config
 from dcgan.device import choose_device
@@ -79,7 +79,7 @@ def loop(
     num_classes, watch = metadata["num_classes"], Watch()
     best = run_directory.Best(run_dir, afresh=state.step == 0)
     latents, labels, columns = sampling.fixed_inputs(state.generator_ema, num_classes)
-    stopped_by, step = 0, state.step
+    train_step, stopped_by, step = cuda_graphs.train_step_on(batches.device, config), 0, state.step
     losses: dict[str, float] = {}  # the newest
     results: dict[str, float] = {}  # of the newest evaluation
 
@@ -96,7 +96,7 @@ def loop(
             step = state.step + 1
             real, classes = batches[state.step]
             asked = classes if num_classes else None
-            result = engine.train_step(state, config, real, asked, statistics=due(config.log_every))
+            result = train_step(state, config, real, asked, statistics=due(config.log_every))
             tracker.advance()
             if due(config.log_every):
                 scalars = {name: float(value) for name, value in result.items()}

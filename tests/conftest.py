@@ -59,7 +59,7 @@ def here(tmp_path, monkeypatch, capsys):
 def trained_run(tmp_path_factory):
     """The directory of a run that is long enough for different seeds to give different images; not to be changed."""
     directory = tmp_path_factory.mktemp("trained")
-    settings = ["name=tiny", "steps=80", f"data.store={directory / 'store'}"]
+    settings = ["name=tiny", "steps=80", "device=cpu", f"data.store={directory / 'store'}"]
     rates = ["generator_lr=0.01", "discriminator_lr=0.01", "decay_from=1", "ema_decay=0.5"]
     with commands(directory) as command:
         done = command("train", "experiment=smoke", *settings, *(f"optim.{rate}" for rate in rates))

@@ -21,6 +21,7 @@ from dcgan import checkpoint, engine, parallel, train
 ROOT = Path(__file__).parents[1]
 # Small enough for seconds, long enough to be interrupted.
 TINY = ["experiment=smoke", "name=tiny", "steps=40", "log_every=1", "sample_every=20", "checkpoint_every=7"]
+TINY += ["device=cpu"]  # where two runs are one to the bit
 
 
 def named(name, settings=TINY):
@@ -83,12 +84,12 @@ def family(pid):
     return [pid, *(one for child in children for one in family(int(child)))]
 
 
-def signalled_step(number, after):
-    """`engine.train_step` that, when ``after`` steps are done, waits for a signal that it sends to its process.
+def signalled_inputs(number, after):
+    """`engine.inputs` that, when ``after`` steps are done, waits for a signal that it sends to its process.
 
     Where there are several, the first one sends it to torchrun.
     """
-    step = engine.train_step
+    inputs = engine.inputs
 
     def send():
         handler, come = signal.getsignal(number), []
@@ -101,7 +102,7 @@ def signalled_step(number, after):
     def signalled(state, *rest, **how):
         if state.step == after and parallel.is_main():
             send()
-        return step(state, *rest, **how)
+        return inputs(state, *rest, **how)
 
     return signalled
 
@@ -112,7 +113,7 @@ def main():
     From within, because a fast machine might be done before a signal from outside.
     """
     number, after = (int(sys.argv.pop(1)) for _ in range(2))
-    engine.train_step = signalled_step(number, after)
+    engine.inputs = signalled_inputs(number, after)
     train.main()
 
 

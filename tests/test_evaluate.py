@@ -14,7 +14,14 @@ from dcgan.config import ModelConfig
 from dcgan.networks import Generator, initialise
 
 # Small pictures, so that their classifier takes seconds.
-TINY = ["experiment=smoke", "data.image_size=8", "steps=40", "log_every=1", "checkpoint_every=7"]
+TINY = [
+    "experiment=smoke",
+    "data.image_size=8",
+    "steps=40",
+    "log_every=1",
+    "checkpoint_every=7",
+    "device=cpu",
+]
 EVALUATED = [*TINY, "evaluate_every=10", "evaluate_samples=100"]
 DISTANCE = "frechet_classifier_distance"
 
@@ -106,7 +113,7 @@ def test_seed_weights_statistics_truncation_and_checkpoint_are_those_asked_for(h
     for change in ({}, *changes):
         asked = usual | change
         arguments = [f"{key}={value}" for key, value in asked.items()]
-        done = here("evaluate.py", *arguments, "samples=100", "out=it.json", "overwrite=true")
+        done = here("evaluate.py", *arguments, "samples=100", "out=it.json", "overwrite=true", "device=cpu")
         assert done.returncode == 0, done.stderr
         report = json.loads((tmp_path / "it.json").read_text())
         how = (asked["weights"], asked["statistics"], asked["truncation"])

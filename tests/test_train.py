@@ -19,7 +19,7 @@ from runs import (
     last_state,
     named,
     numbers,
-    signalled_step,
+    signalled_inputs,
     wait_for_step,
 )
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -109,7 +109,7 @@ def test_a_run_goes_on_where_its_pictures_have_moved_to_and_not_on_others(here, 
     settings = ["experiment=smoke", "data=folder", "data.image_size=8", "data.channels=1", "batch_size=4"]
     assert here("train", *settings, "name=whole", "data.root=pictures").returncode == 0
     with monkeypatch.context() as patched:
-        patched.setattr(engine, "train_step", signalled_step(signal.SIGTERM, 6))
+        patched.setattr(engine, "inputs", signalled_inputs(signal.SIGTERM, 6))
         assert here("train", *settings, "name=cut", "data.root=pictures").returncode == 143
     (tmp_path / "pictures").rename(tmp_path / "moved")
     moved = [*settings, "name=cut", "data.root=moved", "data.store=elsewhere", "log_every=1"]
@@ -184,9 +184,8 @@ def test_every_way_of_upsampling_trains_with_and_without_labels(command, tmp_pat
 
 
 def test_scratch_and_built_in_agree_to_rounding_over_the_first_steps(command, tmp_path):
-    done = command(
-        "train", "-m", "steps=3", "log_every=1", "evaluate_every=0", "model.upsample=scratch,builtin"
-    )
+    settings = ["steps=3", "log_every=1", "evaluate_every=0", "device=cpu"]
+    done = command("train", "-m", *settings, "model.upsample=scratch,builtin")
     assert done.returncode == 0, done.stderr
     scratch, builtin = (
         numbers(tmp_path / "outputs" / "sweeps" / "unnamed" / f"mnist5k-steps_3-upsample_{way}")

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import torch
 
-from dcgan import engine
+from dcgan import cuda_graphs, engine
 from dcgan.benchmark.turns import extra_memory, in_turns, memory_given_back
 from dcgan.choices import Algorithm, Upsample
 from dcgan.config import Config
@@ -68,10 +68,11 @@ def _steps(config: Config, upsample: Upsample, device: torch.device) -> Callable
     shape = (config.batch_size, config.data.channels, *config.data.image_size)
     images = torch.rand(shape, device=device) * 2 - 1
     labels = torch.arange(config.batch_size, device=device) % CLASSES if classes else None
+    train_step = cuda_graphs.train_step_on(device, config)
 
     def steps() -> None:
         state.step = 0  # however often: beyond the run's own steps its learning rate would be negative
         for _ in range(config.loss.penalty_every):
-            engine.train_step(state, config, images, labels)
+            train_step(state, config, images, labels)
 
     return steps

@@ -1,4 +1,4 @@
-"""Five ways to compute one and the same transposed convolution, from plain tensor operations.
+"""Six ways to compute one and the same transposed convolution, from plain tensor operations.
 
 Each takes the input, the weight and a `Geometry` and gives the same numbers; they differ in what they
 make visible and in what they cost. None calls a transposed convolution of the framework. The gradients are the
@@ -24,7 +24,7 @@ from dcgan.conv_transpose.arithmetic import (
     inserted_zeros,
     transpose_padding,
 )
-from dcgan.conv_transpose.convolution import convolve, in_graph
+from dcgan.conv_transpose.convolution import convolve, in_graph, is_channels_last
 from dcgan.conv_transpose.cutting import ALL, bordered, cropped, dilated, kernel_blocks, like_products, part
 
 Algorithm = Callable[[Tensor, Tensor, Geometry], Tensor]
@@ -148,18 +148,44 @@ def phase(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     return output
 
 
-def auto(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
-    """The fastest for a DCGAN's layers: `gemm` on a CPU, `phase` elsewhere.
+def subpixel(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
+    """One stride-1 convolution for all phases at once, whose channels then become pixels (Shi et al. 2016).
 
-    On a CPU, too, `phase` is for groups, whose many small products a grouped convolution does at once; for
-    dilation, whose zeros `gemm` would multiply by; and for a graph that is being compiled or exported.
+    As in `gemm` the full output is cut into places of ``stride * stride`` pixels and the kernel into blocks of that
+    size. The convolution, with the blocks for its taps, gives all numbers of a place as channels. It computes a little
+    more than `phase`, at the border and where blocks are filled up with zeros, but is one thing for a GPU to start.
     """
-    dense = geometry.groups == max(geometry.dilation) == 1
-    fits = dense and x.device.type == "cpu" and not in_graph()
-    return (gemm if fits else phase)(x, weight, geometry)
+    (n, c, h, w), groups, outputs = x.shape, geometry.groups, weight.shape[1]
+    kernel = dilated(weight, geometry)
+    # A lone pixel meets no other: all of its kernel is one block.
+    sh = kernel.shape[2] if h == 1 else geometry.stride[0]
+    sw = kernel.shape[3] if w == 1 else geometry.stride[1]
+    blocks = kernel_blocks(kernel, sh, sw).flip(0, 1)
+    down, across = blocks.shape[:2]
+    blocks = blocks.reshape(down, across, groups, c // groups, sh * sw * outputs)
+    channels = groups * sh * sw * outputs
+    if is_channels_last(x):
+        taps = blocks.permute(2, 4, 0, 1, 3).reshape(channels, down, across, c // groups).permute(0, 3, 1, 2)
+    else:
+        taps = blocks.permute(2, 4, 3, 0, 1).reshape(channels, c // groups, down, across)
+    places = convolve(x, taps, padding=(down - 1, across - 1), groups=groups)
+    return _interleaved(places.reshape(n, groups, sh, sw, outputs, *places.shape[2:]), geometry)
 
 
-ALGORITHMS = {function.__name__: function for function in (auto, gemm, phase, zero_insert, scatter, matrix)}
+def auto(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
+    """The fastest for a DCGAN's layers: `gemm` on a CPU, `subpixel` elsewhere.
+
+    Everywhere `phase` is for groups, whose many small products a grouped convolution does at once; for
+    dilation, whose zeros the others would multiply by; and for a graph that is being compiled or exported.
+    """
+    if in_graph() or not geometry.groups == max(geometry.dilation) == 1:
+        return phase(x, weight, geometry)
+    return (gemm if x.device.type == "cpu" else subpixel)(x, weight, geometry)
+
+
+ALGORITHMS = {
+    function.__name__: function for function in (auto, gemm, phase, subpixel, zero_insert, scatter, matrix)
+}
 
 
 def algorithm_named(name: str) -> Algorithm:
@@ -215,6 +241,35 @@ def _parts(n: int, numbers: int) -> tuple[Sequence[int], int]:
     parts = -(-n // max(1, ELEMENTS_PER_CHUNK // numbers))
     at_once = -(-n // max(1, parts))
     return [min(part * at_once, n - at_once) for part in range(parts)], at_once
+
+
+def _interleaved(places: Tensor, geometry: Geometry) -> Tensor:
+    """``(N, G, sh, sw, O, H, W)``, what stands at each place of ``sh`` by ``sw`` pixels, as the output."""
+    n, groups, sh, sw, outputs, height, width = places.shape
+    size, (top, left) = (height * sh, width * sw), geometry.padding
+    if in_graph() or (top, left, *geometry.output_size) == (0, 0, *size):
+        image = places.permute(0, 1, 4, 5, 2, 6, 3).reshape(n, groups * outputs, *size)
+        return cropped(image, geometry)
+    # Cropped in one go, each phase on its own.
+    (y, x), last = geometry.output_size, places.stride(4) == 1
+    shape = (n, y, x, groups * outputs) if last else (n, groups * outputs, y, x)
+    inside = min(top, left) >= 0 and top + y <= size[0] and left + x <= size[1]
+    output = places.new_empty(shape) if inside else places.new_zeros(shape)
+    output = output.permute(0, 3, 1, 2) if last else output
+    for i, j in itertools.product(range(sh), range(sw)):
+        rows, down = _pixels_of(i, sh, top, height, y)
+        columns, across = _pixels_of(j, sw, left, width, x)
+        phase = places[:, :, i, j, :, down, across]
+        output[:, :, rows, columns] = phase.reshape(n, groups * outputs, *phase.shape[3:])
+    return output
+
+
+def _pixels_of(phase: int, stride: int, padding: int, places: int, output_size: int) -> tuple[slice, slice]:
+    """The output pixels of a phase along an axis, and the places where they stand."""
+    first = max(phase - padding, (phase - padding) % stride)
+    place = (first + padding - phase) // stride
+    count = max(0, min(places - place, -(-(output_size - first) // stride)))
+    return slice(first, first + count * stride, stride), slice(place, place + count)
 
 
 def _columns(taps: Pair, stride: Pair, outputs: int) -> list[Pair]:

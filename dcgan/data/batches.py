@@ -6,6 +6,7 @@ Legend: ``M`` rows of the store, ``N`` images, ``C`` channels, ``H W`` size.
 """
 
 import hashlib
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache, partial
 
@@ -17,7 +18,7 @@ from torch import Tensor
 from dcgan import parallel
 from dcgan.config import AugmentConfig
 from dcgan.errors import UserError
-from dcgan.images import moved, to_float
+from dcgan.images import moved, to_float, turned
 from dcgan.randomness import random_generator
 
 UPLOADED = 2**26  # bytes of pictures that go to a device at once
@@ -156,8 +157,9 @@ class Batches:
             images = self.data.images(chosen.numpy()).to(self.device)
         else:
             images = self.resident[chosen.to(self.device)]
-        images = flipped_and_moved(images, self.augment, random_generator(self.seed, stream, step))
-        return to_float(images), self.labels[chosen.to(self.device)]
+        random = random_generator(self.seed, stream, step)
+        images = to_float(flipped_and_moved(images, self.augment, random))
+        return turned_and_zoomed(images, self.augment, random), self.labels[chosen.to(self.device)]
 
 
 def _shuffled(count: int, seed: int, epoch: int) -> Tensor:
@@ -178,3 +180,17 @@ def flipped_and_moved(images: Tensor, augment: AugmentConfig, random: torch.Gene
     flip = torch.rand(count, generator=random) < (0.5 if augment.flip else 0)
     down, right = torch.randint(-most, most + 1, (2, count), generator=random)
     return moved(images, down, right, flip)
+
+
+def turned_and_zoomed(images: Tensor, augment: AugmentConfig, random: torch.Generator) -> Tensor:
+    """Pictures turned, and enlarged or made smaller, at random, each in its own way.
+
+    Args:
+        images: float32 ``(N, C, H, W)``.
+        augment: what to do.
+        random: a generator on the CPU.
+    """
+    if not augment.rotate and not augment.zoom:
+        return images
+    angle, zoom = torch.rand(2, len(images), generator=random) * 2 - 1
+    return turned(images, angle * math.radians(augment.rotate), 1 + zoom * augment.zoom)

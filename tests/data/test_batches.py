@@ -9,7 +9,7 @@ import torch
 
 from dcgan import data, images
 from dcgan.config import AugmentConfig, DataConfig
-from dcgan.data.batches import flipped_and_moved
+from dcgan.data.batches import flipped_and_moved, turned_and_zoomed
 from dcgan.errors import UserError
 
 CPU = torch.device("cpu")
@@ -206,3 +206,18 @@ def test_uint8_to_float_and_back_loses_nothing():
     assert images.to_float(every).min() == -1
     assert images.to_float(every).max() == 1
     assert images.to_uint8(torch.tensor([-9.0, 9.0])).tolist() == [0, 255]
+
+
+def test_turns_and_zooms_are_of_the_step_and_of_each_picture():
+    many = torch.rand(1, 1, 9, 13).expand(64, 1, 9, 13)
+    assert turned_and_zoomed(many, AugmentConfig(), torch.Generator()) is many
+    for augment in (AugmentConfig(rotate=20), AugmentConfig(zoom=0.2)):
+        one, same = (turned_and_zoomed(many, augment, torch.Generator().manual_seed(0)) for _ in range(2))
+        assert torch.equal(one, same)
+        assert len({tuple(image.flatten().tolist()) for image in one}) == 64
+        pictures = data.ImageSet(
+            (many * 255).byte().numpy(), np.arange(64), np.zeros(64, np.int64), ["all"], ""
+        )
+        first, second = (data.Batches(pictures, 8, 0, CPU, augment)[step][0] for step in (0, 1))
+        assert first.shape == second.shape == (8, 1, 9, 13)
+        assert not torch.equal(first, second)

@@ -1,0 +1,99 @@
+"""Training steps on a GPU, recorded as CUDA graphs: what Python starts kernel by kernel is then started all at once.
+
+A step is some five hundred kernels, most of which a GPU runs in microseconds, sooner than Python can start the next.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dcgan import engine, parallel
+from dcgan.config import Config
+from dcgan.engine import Inputs, TrainState
+
+# What must be finite: where one is not, a recorded step leaves its update out.
+WATCHED = ("loss/discriminator", "gradient_norm/discriminator", "loss/generator", "gradient_norm/generator")
+
+
+def train_step_on(device: torch.device, config: Config) -> Callable[..., dict[str, Tensor]]:
+    """`engine.train_step`, recorded if the device and the settings allow it; for one state only.
+
+    What is drawn anew in each step but for the latents, or sent to other processes, cannot be recorded.
+    """
+    drawn = config.loss.augment or config.loss.instance_noise
+    if device.type != "cuda" or not config.cuda_graphs or drawn or parallel.world_size() > 1:
+        return engine.train_step
+    return RecordedSteps()
+
+
+class RecordedSteps:
+    """`engine.train_step` of one state on a GPU, with the same arguments and results.
+
+    There are several kinds of steps: with and without a penalty, and with and without statistics. The first of a kind
+    is done as it is written, which sets up what PyTorch sets up on first use; the second is recorded.
+    """
+
+    def __init__(self) -> None:
+        # All on one stream, as autograd lets each gradient arrive on the stream where its weight was first used.
+        self.stream, self.memory = torch.cuda.Stream(), torch.cuda.graph_pool_handle()
+        self.graphs: dict[tuple[bool, bool], tuple[torch.cuda.CUDAGraph, dict[str, Tensor]] | None] = {}
+        self.held: Inputs | None = None  # where all recordings look for what they compute from
+
+    def __call__(
+        self,
+        state: TrainState,
+        config: Config,
+        real: Tensor,
+        labels: Tensor | None,
+        *,
+        statistics: bool = True,
+    ) -> dict[str, Tensor]:
+        """See `engine.train_step`; what is returned holds until the next call."""
+        kind = (engine.penalty_is_due(config.loss, state.step), statistics)
+        if kind not in self.graphs:
+            self.graphs[kind] = None
+            return self._unrecorded(state, config, real, labels, statistics=statistics)
+        given = engine.inputs(state, config, real, labels)
+        held = self.held = self.held or Inputs(*map(_on_device, given))  # type: ignore[arg-type]
+        recorded = self.graphs[kind]
+        if recorded is None:
+            graph = torch.cuda.CUDAGraph()
+            engine.set_learning_rates(state, held)
+            with torch.cuda.graph(graph, self.memory, self.stream):
+                scalars = engine.update(state, config, held, statistics=statistics)
+            recorded = self.graphs[kind] = graph, scalars
+        graph, scalars = recorded
+        engine.set_learning_rates(state, given)  # as checkpoints have them
+        for place, value in zip(held, given, strict=True):
+            _put(value, place)
+        graph.replay()
+        if not torch.stack([scalars[name] for name in WATCHED]).isfinite().all():
+            # Nothing was updated by it. Once more, which says what it is that is not finite.
+            return self._unrecorded(state, config, real, labels, statistics=statistics)
+        state.step += 1
+        return scalars | engine.learning_rates(given)
+
+    def _unrecorded(
+        self, state: TrainState, config: Config, real: Tensor, labels: Tensor | None, *, statistics: bool
+    ) -> dict[str, Tensor]:
+        self.stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self.stream):
+            scalars = engine.train_step(state, config, real, labels, statistics=statistics)
+        torch.cuda.current_stream().wait_stream(self.stream)
+        return scalars
+
+
+def _put(value: Tensor | float | None, place: Any) -> None:
+    if isinstance(value, Tensor):
+        place.copy_(value)
+    elif value is not None:
+        place.fill_(value)
+
+
+def _on_device(value: Tensor | float | None) -> Tensor | None:
+    """A place for what one step is given and the next is given, too."""
+    if value is None or isinstance(value, Tensor):
+        return value if value is None else value.clone()
+    return torch.tensor(value, device="cuda")

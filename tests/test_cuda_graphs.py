@@ -1,0 +1,123 @@
+"""Steps that are recorded on a GPU train as those that are not."""
+
+import copy
+import dataclasses
+
+import pytest
+import torch
+
+from dcgan import cuda_graphs, engine
+from dcgan.config import Config, LossConfig, ModelConfig
+from dcgan.errors import UserError
+
+GPU = torch.device("cuda")
+gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, and there is none here")
+STEPS = 12
+
+
+@pytest.fixture(autouse=True)
+def same_kernels(monkeypatch):
+    monkeypatch.setattr("torch.backends.cudnn.deterministic", True)
+    monkeypatch.setattr("torch.backends.cudnn.allow_tf32", False)
+
+
+def a_config(**settings):
+    return Config(
+        model=ModelConfig(width=4, latent_dim=8), steps=STEPS, batch_size=6, log_every=2, **settings
+    )
+
+
+def batches(device=GPU):
+    random = torch.Generator().manual_seed(0)
+    return [torch.rand(6, 1, 28, 28, generator=random).to(device) * 2 - 1 for _ in range(STEPS)]
+
+
+def trained(config, step_with):
+    """The state after all steps, and what was told of each."""
+    labels = torch.arange(6, device=GPU) if config.model.conditional else None
+    state = engine.build(config, 10 if config.model.conditional else 0, GPU)
+    told = []
+    for number, real in enumerate(batches()):
+        scalars = step_with(state, config, real, labels, statistics=number % config.log_every == 0)
+        told.append({name: float(value) for name, value in scalars.items()})
+    return state, told
+
+
+@gpu
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"loss": LossConfig(name="wasserstein", r1=0, gradient_penalty=10, penalty_every=1)},
+        {"loss": LossConfig(name="relativistic", r1=1, r2=1)},
+        {"model": ModelConfig(width=4, latent_dim=8, spectral_norm=True, upsample="builtin")},
+        {"model": ModelConfig(width=4, latent_dim=8, conditional=False, upsample="resize")},
+        {"precision": "bfloat16"},
+        {"compile": True},
+    ],
+    ids=str,
+)
+def test_recorded_steps_train_as_others_do(change):
+    config = dataclasses.replace(a_config(), **change)
+    expected, all_told = trained(config, engine.train_step)
+    recorder = cuda_graphs.RecordedSteps()
+    state, told = trained(config, recorder)
+    assert all(recorder.graphs.values())
+    near = 0.05 if config.precision == "bfloat16" else 1e-3
+    for mine, theirs in zip(told, all_told, strict=True):
+        assert mine == pytest.approx(theirs, rel=near, abs=near)
+    assert state.step == expected.step == STEPS
+    for network in ("generator", "discriminator", "generator_ema"):
+        for one, two in zip(*(getattr(s, network).parameters() for s in (state, expected)), strict=True):
+            torch.testing.assert_close(one, two, rtol=near, atol=near)
+
+
+@gpu
+def test_a_recorded_step_that_is_not_finite_is_stopped_before_the_update():
+    config, labels = a_config(), torch.arange(6, device=GPU)
+    state, step_with = engine.build(config, 10, GPU), cuda_graphs.RecordedSteps()
+    for real in batches()[:-1]:
+        step_with(state, config, real, labels)
+    assert all(step_with.graphs.values())
+    before = copy.deepcopy(state.discriminator.state_dict())
+    with pytest.raises(UserError, match="the loss of the discriminator is not finite at step 12"):
+        step_with(state, config, torch.full((6, 1, 28, 28), torch.inf, device=GPU), labels)
+    for name, parameter in state.discriminator.named_parameters():
+        assert torch.equal(parameter, before[name])
+    assert state.step == STEPS - 1
+
+
+@gpu
+def test_a_state_goes_from_the_cpu_to_a_gpu_and_back():
+    config, labels, cpu = a_config(), torch.arange(6), torch.device("cpu")
+    states = [engine.build(config, 10, device) for device in (cpu, GPU, cpu)]
+    step_with = [cuda_graphs.train_step_on(device, config) for device in (cpu, GPU, cpu)]
+    for number, real in enumerate(batches(cpu)):
+        at = number // 4
+        if number in (4, 8):
+            states[at].load_state_dict(copy.deepcopy(states[at - 1].state_dict()))
+        device = next(states[at].generator.parameters()).device
+        step_with[at](states[at], config, real.to(device), labels.to(device))
+    expected = engine.build(config, 10, cpu)
+    for real in batches(cpu):
+        engine.train_step(expected, config, real, labels)
+    assert states[2].step == STEPS
+    for one, two in zip(
+        states[2].generator_ema.parameters(), expected.generator_ema.parameters(), strict=True
+    ):
+        torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-3)
+    rates = [optimizer.param_groups[0]["lr"] for optimizer in (states[1].generator_optimizer,)]
+    assert all(isinstance(rate, float) for rate in rates)
+
+
+@pytest.mark.parametrize(
+    ("device", "settings"),
+    [
+        ("cpu", {}),
+        ("cuda", {"cuda_graphs": False}),
+        ("cuda", {"loss": LossConfig(augment=["color"])}),
+        ("cuda", {"loss": LossConfig(instance_noise=0.1)}),
+    ],
+)
+def test_what_cannot_be_recorded_is_done_as_it_is_written(device, settings):
+    assert cuda_graphs.train_step_on(torch.device(device), a_config(**settings)) is engine.train_step
