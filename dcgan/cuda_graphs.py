@@ -12,6 +12,7 @@ from torch import Tensor
 from dcgan import engine, parallel
 from dcgan.config import Config
 from dcgan.engine import Inputs, TrainState
+from dcgan.errors import UserError
 
 # What must be finite: where one is not, a recorded step leaves its update out.
 WATCHED = ("loss/discriminator", "gradient_norm/discriminator", "loss/generator", "gradient_norm/generator")
@@ -59,11 +60,7 @@ class RecordedSteps:
         held = self.held = self.held or Inputs(*map(_on_device, given))  # type: ignore[arg-type]
         recorded = self.graphs[kind]
         if recorded is None:
-            graph = torch.cuda.CUDAGraph()
-            engine.set_learning_rates(state, held)
-            with torch.cuda.graph(graph, self.memory, self.stream):
-                scalars = engine.update(state, config, held, statistics=statistics)
-            recorded = self.graphs[kind] = graph, scalars
+            recorded = self.graphs[kind] = self._record(state, config, held, statistics=statistics)
         graph, scalars = recorded
         engine.set_learning_rates(state, given)  # as checkpoints have them
         for place, value in zip(held, given, strict=True):
@@ -74,6 +71,23 @@ class RecordedSteps:
             return self._unrecorded(state, config, real, labels, statistics=statistics)
         state.step += 1
         return scalars | engine.learning_rates(given)
+
+    def _record(
+        self, state: TrainState, config: Config, held: Inputs, *, statistics: bool
+    ) -> tuple[torch.cuda.CUDAGraph, dict[str, Tensor]]:
+        graph = torch.cuda.CUDAGraph()
+        engine.set_learning_rates(state, held)
+        try:
+            with torch.cuda.graph(graph, self.memory, self.stream):
+                scalars = engine.update(state, config, held, statistics=statistics)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(
+                f"a step cannot be recorded on this GPU ({reason}); set cuda_graphs=false"
+            ) from error
+        return graph, scalars
 
     def _unrecorded(
         self, state: TrainState, config: Config, real: Tensor, labels: Tensor | None, *, statistics: bool

@@ -3,6 +3,7 @@
 import copy
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -74,14 +75,16 @@ def build(config: Config, num_classes: int, device: torch.device) -> TrainState:
     generator_ema = copy.deepcopy(generator).eval()
     if config.compile:
         compile_networks(generator, discriminator, device)
-    optim, betas, gpu = config.optim, (config.optim.betas[0], config.optim.betas[1]), device.type == "cuda"
+    optim = config.optim
+    adam = partial(Adam, betas=(optim.betas[0], optim.betas[1]))
+    if device.type == "cuda":  # all weights at once, in a way that can be recorded
+        adam = partial(adam, fused=True, capturable=True)
     return TrainState(
         generator,
         discriminator,
         generator_ema,
-        # On a GPU all weights at once, in a way that can be recorded.
-        Adam(generator.parameters(), optim.generator_lr, betas, fused=gpu or None, capturable=gpu),
-        Adam(discriminator.parameters(), optim.discriminator_lr, betas, fused=gpu or None, capturable=gpu),
+        adam(generator.parameters(), lr=optim.generator_lr),
+        adam(discriminator.parameters(), lr=optim.discriminator_lr),
     )
 
 

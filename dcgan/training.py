@@ -79,7 +79,8 @@ def loop(
     num_classes, watch = metadata["num_classes"], Watch()
     best = run_directory.Best(run_dir, afresh=state.step == 0)
     latents, labels, columns = sampling.fixed_inputs(state.generator_ema, num_classes)
-    train_step, stopped_by, step = cuda_graphs.train_step_on(batches.device, config), 0, state.step
+    train_step = cuda_graphs.train_step_on(batches.device, config)
+    stopped_by, step = 0, state.step
     losses: dict[str, float] = {}  # the newest
     results: dict[str, float] = {}  # of the newest evaluation
 

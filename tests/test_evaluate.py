@@ -82,7 +82,7 @@ def test_an_evaluation_draws_nothing_that_the_training_would_have_drawn(command,
 
 
 def test_the_scripts_numbers_are_those_of_the_run(command, whole):
-    done = command("evaluate.py", "run=outputs/whole", "samples=100")
+    done = command("evaluate.py", "run=outputs/whole", "samples=100", "device=cpu")
     assert done.returncode == 0, done.stderr
     assert "outputs/whole, step 40: 100 generated images" in done.stdout
     assert "nearest neighbour error" in done.stdout

@@ -20,7 +20,7 @@ LAYERS = [
     {"atomic", "errors", "conv_transpose", "choices", "config", "randomness", "device", "images"}
     | {"checkpoint", "parallel", "plots", "progress", "tracking", "watch"},
     {"augment", "explain", "losses", "networks", "data"},
-    {"benchmark", "engine", "evaluation", "exploring", "exporting", "reporting", "sampling"},
+    {"benchmark", "cuda_graphs", "engine", "evaluation", "exploring", "exporting", "reporting", "sampling"},
     {"cli", "run_directory", "train", "training"},
 ]
 ROOM = {module: level for level, modules in enumerate(LAYERS) for module in modules}

@@ -35,8 +35,13 @@ def measure(config: Config, device: torch.device, seconds: float) -> list[Row]:
         seconds: how long to go on; at least 5 turns.
     """
     with memory_given_back():
-        steps = {upsample: _steps(config, upsample, device) for upsample in Upsample}
-        peaks = {upsample: extra_memory(function, device) for upsample, function in steps.items()}
+        # Of steps that are not recorded: a recording keeps its memory.
+        plain = {upsample: _steps(config, upsample, device, engine.train_step) for upsample in Upsample}
+        peaks = {upsample: extra_memory(function, device) for upsample, function in plain.items()}
+    steps = {
+        upsample: _steps(config, upsample, device, cuda_graphs.train_step_on(device, config))
+        for upsample in Upsample
+    }
     times = in_turns({str(upsample): function for upsample, function in steps.items()}, device, seconds)
     rows = []
     for upsample in steps:
@@ -58,7 +63,9 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
-def _steps(config: Config, upsample: Upsample, device: torch.device) -> Callable[[], None]:
+def _steps(
+    config: Config, upsample: Upsample, device: torch.device, train_step: Callable[..., object]
+) -> Callable[[], None]:
     """As many steps as there are between two penalties, so that each turn has one."""
     algorithm = config.model.algorithm if upsample is Upsample.scratch else Algorithm.auto
     model = dataclasses.replace(config.model, upsample=upsample, algorithm=algorithm)
@@ -68,7 +75,6 @@ def _steps(config: Config, upsample: Upsample, device: torch.device) -> Callable
     shape = (config.batch_size, config.data.channels, *config.data.image_size)
     images = torch.rand(shape, device=device) * 2 - 1
     labels = torch.arange(config.batch_size, device=device) % CLASSES if classes else None
-    train_step = cuda_graphs.train_step_on(device, config)
 
     def steps() -> None:
         state.step = 0  # however often: beyond the run's own steps its learning rate would be negative

@@ -375,17 +375,24 @@ def test_images_in_parts_are_those_of_all_at_once(monkeypatch, algorithm, memory
 
 
 @pytest.mark.parametrize(
-    ("arguments", "fastest"),
-    [({}, "gemm"), ({"groups": 2}, "phase"), ({"dilation": 2}, "phase"), ({"stride": 3}, "gemm")],
+    ("arguments", "on_cpu", "elsewhere"),
+    [
+        ({}, "gemm", "subpixel"),
+        ({"stride": 3}, "gemm", "subpixel"),
+        ({"groups": 2}, "phase", "phase"),
+        ({"dilation": 2}, "phase", "phase"),
+    ],
 )
-def test_auto_is_the_fastest_on_a_cpu(monkeypatch, arguments, fastest):
+def test_auto_is_the_fastest_where_it_is(monkeypatch, arguments, on_cpu, elsewhere):
     called = []
-    for name in ("gemm", "phase"):
+    for name in ("gemm", "phase", "subpixel"):
         function = ALGORITHMS[name]
         spy = lambda *given, name=name, function=function: called.append(name) or function(*given)  # noqa: E731
         monkeypatch.setattr(f"dcgan.conv_transpose.algorithms.{name}", spy)
-    conv_transpose2d(torch.randn(1, 4, 3, 3), torch.randn(4, 2, 4, 4), **arguments)
-    assert called == [fastest]
+    given = torch.randn(1, 4, 3, 3), torch.randn(4, 2, 4, 4)
+    conv_transpose2d(*given, **arguments)
+    conv_transpose2d(*(tensor.to("meta") for tensor in given), **arguments)
+    assert called == [on_cpu, elsewhere]
 
 
 def test_single_precision_loses_no_more_than_that_of_the_built_in():

@@ -208,6 +208,32 @@ def test_uint8_to_float_and_back_loses_nothing():
     assert images.to_uint8(torch.tensor([-9.0, 9.0])).tolist() == [0, 255]
 
 
+def test_a_picture_is_turned_about_its_middle_and_enlarged_from_it():
+    ramp = torch.arange(9.0).repeat(5, 1)[None, None]  # from left to right, 4 in the middle
+    clockwise, no = torch.tensor([torch.pi / 2]), torch.tensor([0.0])
+    turned = images.turned(ramp, clockwise, torch.ones(1))
+    torch.testing.assert_close(turned[0, 0], torch.arange(2.0, 7.0)[:, None].expand(5, 9))  # now downwards
+    torch.testing.assert_close(images.turned(ramp, no, torch.ones(1)), ramp)
+    larger = images.turned(ramp, no, torch.tensor([2.0]))
+    torch.testing.assert_close(larger[0, 0], (torch.arange(9.0) / 2 + 2).expand(5, 9))
+    smaller = images.turned(ramp, no, torch.tensor([0.5]))  # the border repeated
+    torch.testing.assert_close(smaller[0, 0, 0], torch.tensor([0.0, 0, 0, 2, 4, 6, 8, 8, 8]))
+
+
+def test_turns_and_zooms_go_as_far_as_is_said_both_ways(monkeypatch):
+    given = []
+    monkeypatch.setattr("dcgan.data.batches.turned", lambda *what: given.append(what))
+    many, random = torch.zeros(999, 1, 1, 1), torch.Generator().manual_seed(0)
+    turned_and_zoomed(many, AugmentConfig(rotate=20, zoom=0.2), random)
+    _, angle, zoom = given[0]
+    assert (angle.min(), angle.max()) == pytest.approx((-np.radians(20), np.radians(20)), rel=0.02)
+    assert (zoom.min(), zoom.max()) == pytest.approx((0.8, 1.2), rel=0.01)
+    assert abs(np.corrcoef(angle, zoom)[0, 1]) < 0.1
+    for one in ("rotate", "zoom"):
+        turned_and_zoomed(many, AugmentConfig(**{one: 0.5}), random)
+    assert len(given) == 3
+
+
 def test_turns_and_zooms_are_of_the_step_and_of_each_picture():
     many = torch.rand(1, 1, 9, 13).expand(64, 1, 9, 13)
     assert turned_and_zoomed(many, AugmentConfig(), torch.Generator()) is many
