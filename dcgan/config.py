@@ -192,7 +192,7 @@ class Config:
     device: Device = Device.auto
     precision: Precision = Precision.float32  # of the networks while training
     cuda_graphs: bool = True  # on a GPU record each kind of step once, and play it back
-    compile: bool = False  # the networks, by torch.compile: for GPUs; slower on a CPU
+    compile: bool = False  # the networks, by torch.compile; slower on a CPU
     steps: int = 3000  # one update of the discriminator and one of the generator each
     batch_size: int = 32  # images
     log_every: int = 50

@@ -1,6 +1,6 @@
 """Training steps on a GPU, recorded as CUDA graphs: what Python starts kernel by kernel is then started all at once.
 
-A step is some five hundred kernels, most of which a GPU runs in microseconds, sooner than Python can start the next.
+A step is some four hundred kernels, most of which a GPU runs in microseconds, sooner than Python can start the next.
 """
 
 from collections.abc import Callable
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dcgan import engine, parallel
+from dcgan.choices import Algorithm
 from dcgan.config import Config
 from dcgan.engine import Inputs, TrainState
 from dcgan.errors import UserError
@@ -21,10 +22,12 @@ WATCHED = ("loss/discriminator", "gradient_norm/discriminator", "loss/generator"
 def train_step_on(device: torch.device, config: Config) -> Callable[..., dict[str, Tensor]]:
     """`engine.train_step`, recorded if the device and the settings allow it; for one state only.
 
-    What is drawn anew in each step but for the latents, or sent to other processes, cannot be recorded.
+    What cannot be: what is drawn anew in each step, but for the latents; a matrix, whose size the GPU counts; and what
+    is sent to other processes.
     """
     drawn = config.loss.augment or config.loss.instance_noise
-    if device.type != "cuda" or not config.cuda_graphs or drawn or parallel.world_size() > 1:
+    counted = config.model.algorithm is Algorithm.matrix
+    if device.type != "cuda" or not config.cuda_graphs or drawn or counted or parallel.world_size() > 1:
         return engine.train_step
     return RecordedSteps()
 
@@ -33,7 +36,7 @@ class RecordedSteps:
     """`engine.train_step` of one state on a GPU, with the same arguments and results.
 
     There are several kinds of steps: with and without a penalty, and with and without statistics. The first of a kind
-    is done as it is written, which sets up what PyTorch sets up on first use; the second is recorded.
+    is done as it is written, so that PyTorch has set up what it does on first use; the second is recorded.
     """
 
     def __init__(self) -> None:
@@ -67,8 +70,9 @@ class RecordedSteps:
             _put(value, place)
         graph.replay()
         if not torch.stack([scalars[name] for name in WATCHED]).isfinite().all():
-            # Nothing was updated by it. Once more, which says what it is that is not finite.
-            return self._unrecorded(state, config, real, labels, statistics=statistics)
+            # What is not finite has updated nothing, and the run ends here. Step by step it can be told what it is.
+            self._unrecorded(state, config, real, labels, statistics=statistics)
+            raise engine.diverged("a loss or a gradient", state.step)
         state.step += 1
         return scalars | engine.learning_rates(given)
 
@@ -78,15 +82,17 @@ class RecordedSteps:
         graph = torch.cuda.CUDAGraph()
         engine.set_learning_rates(state, held)
         try:
-            with torch.cuda.graph(graph, self.memory, self.stream):
+            with (
+                torch.cuda.stream(torch.cuda.current_stream()),  # to come back to, whatever happens
+                torch.cuda.graph(graph, self.memory, self.stream),
+            ):
                 scalars = engine.update(state, config, held, statistics=statistics)
-        except torch.OutOfMemoryError:
-            raise
         except RuntimeError as error:
-            reason = str(error).splitlines()[0]
-            raise UserError(
-                f"a step cannot be recorded on this GPU ({reason}); set cuda_graphs=false"
-            ) from error
+            cause = error.__context__ or error  # that the recording failed is only what follows from it
+            if isinstance(cause, torch.OutOfMemoryError):
+                raise cause from error
+            reason = str(cause).splitlines()[0]
+            raise UserError(f"a step cannot be recorded ({reason}); set cuda_graphs=false") from error
         return graph, scalars
 
     def _unrecorded(
@@ -107,7 +113,7 @@ def _put(value: Tensor | float | None, place: Any) -> None:
 
 
 def _on_device(value: Tensor | float | None) -> Tensor | None:
-    """A place for what one step is given and the next is given, too."""
-    if value is None or isinstance(value, Tensor):
-        return value if value is None else value.clone()
-    return torch.tensor(value, device="cuda")
+    """The place on the GPU of an input of all steps."""
+    if isinstance(value, Tensor):
+        return value.clone()
+    return None if value is None else torch.tensor(value, device="cuda")

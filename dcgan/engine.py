@@ -54,12 +54,11 @@ class TrainState:
         for part in PARTS:
             getattr(self, part).load_state_dict(state[part])
         for optimizer, settings in zip(optimizers, own, strict=True):
-            # The state may be another run's, or from another device.
-            optimizer.param_groups[0].update(settings)
+            optimizer.param_groups[0].update(settings)  # the state may be another run's, or another device's
             for parameter, moments in optimizer.state.items():
                 for key in ("exp_avg", "exp_avg_sq"):
                     moments[key] = torch.empty_like(parameter).copy_(moments[key])  # in its memory format
-                if optimizer.param_groups[0]["fused"]:
+                if settings["fused"]:  # which counts on the device
                     moments["step"] = moments["step"].to(parameter.device)
 
 
@@ -249,8 +248,8 @@ def logits_and_penalty(
 
 
 def penalty_is_due(loss: LossConfig, step: int) -> bool:
-    """Whether the step after so many has the penalties, if there are any."""
-    return (step + 1) % loss.penalty_every == 0
+    """Whether the step after so many has a penalty."""
+    return (step + 1) % loss.penalty_every == 0 and max(loss.r1, loss.r2, loss.gradient_penalty) > 0
 
 
 def logit_statistics(loss: LossConfig, real: Tensor, fake: Tensor, fake_after: Tensor) -> dict[str, Tensor]:
@@ -306,13 +305,18 @@ def _descend(state: TrainState, network: nn.Module, optimizer: Adam, loss: Tenso
         del optimizer.found_inf  # type: ignore[attr-defined]
         return norm
     if not finite:
-        raise UserError(
-            f"{_not_finite(network, mean_loss)} of the {type(network).__name__.lower()} is not finite at step "
-            f"{state.step + 1}: the training diverged; the last checkpoint is kept; start anew with smaller "
-            "optim.generator_lr and optim.discriminator_lr, or with loss.r1=1"
-        )
+        what = f"{_not_finite(network, mean_loss)} of the {type(network).__name__.lower()}"
+        raise diverged(what, state.step + 1)
     optimizer.step()
     return norm
+
+
+def diverged(what: str, step: int) -> UserError:
+    """The end of a training in which something is not finite."""
+    return UserError(
+        f"{what} is not finite at step {step}: the training diverged; the last checkpoint is kept; start anew with "
+        "smaller optim.generator_lr and optim.discriminator_lr, or with loss.r1=1"
+    )
 
 
 def _not_finite(network: nn.Module, loss: Tensor) -> str:

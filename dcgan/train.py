@@ -72,6 +72,7 @@ def train_locked(config: Config, run_dir: Path) -> int:
             raise UserError(
                 f"there is too little memory for batch_size={config.batch_size}, model.width={config.model.width} and "
                 f"data.image_size={list(config.data.image_size)}; set one of them to less"
+                f"{', or cuda_graphs=false' if 'CUDA' in str(error) else ''}"
             ) from error
 
 
@@ -123,7 +124,9 @@ def job(composed: DictConfig) -> None:
         if hydra_config.mode is RunMode.MULTIRUN:
             if cli.speaks():
                 print(f"error: {run_dir.name}: {error}", file=sys.stderr)
-            raise  # Hydra goes on with the other runs and raises the first such error at the end
+            # Hydra goes on with the other runs and raises the first such error at the end. Not with the traceback,
+            # which would keep the networks and pictures of the run till then.
+            raise error.with_traceback(None)  # noqa: B904
         cli.fail(error)
     if code:
         sys.exit(code)

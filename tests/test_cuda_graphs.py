@@ -11,14 +11,21 @@ from dcgan.config import Config, LossConfig, ModelConfig
 from dcgan.errors import UserError
 
 GPU = torch.device("cuda")
-gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, and there is none here")
 STEPS = 12
 
 
-@pytest.fixture(autouse=True)
-def same_kernels(monkeypatch):
-    monkeypatch.setattr("torch.backends.cudnn.deterministic", True)
-    monkeypatch.setattr("torch.backends.cudnn.allow_tf32", False)
+def gpu(test):
+    """For a test that needs a GPU, where everything is computed in the same way twice, as far as it goes."""
+    needed = pytest.mark.skipif(
+        not torch.cuda.is_available(), reason="needs a CUDA device, and there is none here"
+    )
+    return needed(pytest.mark.usefixtures("same_kernels")(test))
+
+
+@pytest.fixture
+def same_kernels():
+    with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+        yield
 
 
 def a_config(**settings):
@@ -67,6 +74,8 @@ def test_recorded_steps_train_as_others_do(change):
     for mine, theirs in zip(told, all_told, strict=True):
         assert mine == pytest.approx(theirs, rel=near, abs=near)
     assert state.step == expected.step == STEPS
+    if config.precision == "bfloat16":
+        return  # within what it rounds to, weights that have hardly moved agree with any
     for network in ("generator", "discriminator", "generator_ema"):
         for one, two in zip(*(getattr(s, network).parameters() for s in (state, expected)), strict=True):
             torch.testing.assert_close(one, two, rtol=near, atol=near)
@@ -84,6 +93,7 @@ def test_a_recorded_step_that_is_not_finite_is_stopped_before_the_update():
         step_with(state, config, torch.full((6, 1, 28, 28), torch.inf, device=GPU), labels)
     for name, parameter in state.discriminator.named_parameters():
         assert torch.equal(parameter, before[name])
+    assert all(parameter.isfinite().all() for parameter in state.generator.parameters())
     assert state.step == STEPS - 1
 
 
@@ -93,8 +103,8 @@ def test_a_state_goes_from_the_cpu_to_a_gpu_and_back():
     states = [engine.build(config, 10, device) for device in (cpu, GPU, cpu)]
     step_with = [cuda_graphs.train_step_on(device, config) for device in (cpu, GPU, cpu)]
     for number, real in enumerate(batches(cpu)):
-        at = number // 4
-        if number in (4, 8):
+        at = (number >= 4) + (number >= 7)  # the GPU's last step is one that is recorded
+        if number in (4, 7):
             states[at].load_state_dict(copy.deepcopy(states[at - 1].state_dict()))
         device = next(states[at].generator.parameters()).device
         step_with[at](states[at], config, real.to(device), labels.to(device))
@@ -106,18 +116,24 @@ def test_a_state_goes_from_the_cpu_to_a_gpu_and_back():
         states[2].generator_ema.parameters(), expected.generator_ema.parameters(), strict=True
     ):
         torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-3)
-    rates = [optimizer.param_groups[0]["lr"] for optimizer in (states[1].generator_optimizer,)]
-    assert all(isinstance(rate, float) for rate in rates)
+    assert isinstance(states[1].generator_optimizer.param_groups[0]["lr"], float)
 
 
 @pytest.mark.parametrize(
     ("device", "settings"),
     [
-        ("cpu", {}),
+        ("cpu", {"seed": 0}),
         ("cuda", {"cuda_graphs": False}),
         ("cuda", {"loss": LossConfig(augment=["color"])}),
         ("cuda", {"loss": LossConfig(instance_noise=0.1)}),
+        ("cuda", {"model": ModelConfig(algorithm="matrix")}),
+        ("cuda", {}),  # of two processes
     ],
 )
-def test_what_cannot_be_recorded_is_done_as_it_is_written(device, settings):
-    assert cuda_graphs.train_step_on(torch.device(device), a_config(**settings)) is engine.train_step
+def test_what_cannot_be_recorded_is_done_as_it_is_written(monkeypatch, device, settings):
+    monkeypatch.setattr(cuda_graphs, "RecordedSteps", lambda: "recorded")
+    assert cuda_graphs.train_step_on(GPU, a_config()) == "recorded"
+    if not settings:
+        monkeypatch.setenv("WORLD_SIZE", "2")
+    config = dataclasses.replace(a_config(), **settings)
+    assert cuda_graphs.train_step_on(torch.device(device), config) is engine.train_step

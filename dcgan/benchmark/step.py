@@ -35,13 +35,12 @@ def measure(config: Config, device: torch.device, seconds: float) -> list[Row]:
         seconds: how long to go on; at least 5 turns.
     """
     with memory_given_back():
-        # Of steps that are not recorded: a recording keeps its memory.
-        plain = {upsample: _steps(config, upsample, device, engine.train_step) for upsample in Upsample}
-        peaks = {upsample: extra_memory(function, device) for upsample, function in plain.items()}
-    steps = {
-        upsample: _steps(config, upsample, device, cuda_graphs.train_step_on(device, config))
-        for upsample in Upsample
-    }
+        steps = {upsample: _steps(config, upsample, device, engine.train_step) for upsample in Upsample}
+        peaks = {upsample: extra_memory(function, device) for upsample, function in steps.items()}
+    if device.type == "cuda":  # as a training does them; what is recorded keeps its memory
+        for upsample in Upsample:
+            steps[upsample] = _steps(config, upsample, device, cuda_graphs.train_step_on(device, config))
+            steps[upsample]()  # the second call records
     times = in_turns({str(upsample): function for upsample, function in steps.items()}, device, seconds)
     rows = []
     for upsample in steps:
