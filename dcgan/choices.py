@@ -43,6 +43,7 @@ class Algorithm(StrEnum):
 
     auto = "auto"
     gemm = "gemm"
+    columns = "columns"
     phase = "phase"
     subpixel = "subpixel"
     zero_insert = "zero_insert"

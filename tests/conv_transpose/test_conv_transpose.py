@@ -236,7 +236,9 @@ def test_an_output_may_be_changed_in_place(algorithm, memory_format, channels):
 
 
 def test_an_unknown_algorithm_is_an_error_at_construction():
-    with pytest.raises(ValueError, match="algorithm='fast' is unknown; choose one of auto, gemm, phase"):
+    with pytest.raises(
+        ValueError, match="algorithm='fast' is unknown; choose one of auto, gemm, columns, phase"
+    ):
         ConvTranspose2d(1, 1, 3, algorithm="fast")
     with pytest.raises(ValueError, match="algorithm='fast'"):
         conv_transpose2d(X, W, algorithm="fast")
@@ -375,21 +377,22 @@ def test_images_in_parts_are_those_of_all_at_once(monkeypatch, algorithm, memory
 
 
 @pytest.mark.parametrize(
-    ("arguments", "on_cpu", "elsewhere"),
+    ("outputs", "arguments", "on_cpu", "elsewhere"),
     [
-        ({}, "gemm", "subpixel"),
-        ({"stride": 3}, "gemm", "subpixel"),
-        ({"groups": 2}, "phase", "phase"),
-        ({"dilation": 2}, "phase", "phase"),
+        (3, {}, "gemm", "subpixel"),
+        (3, {"stride": 3}, "gemm", "subpixel"),
+        (2, {}, "columns", "subpixel"),
+        (2, {"groups": 2}, "phase", "phase"),
+        (2, {"dilation": 2}, "phase", "phase"),
     ],
 )
-def test_auto_is_the_fastest_where_it_is(monkeypatch, arguments, on_cpu, elsewhere):
+def test_auto_is_the_fastest_where_it_is(monkeypatch, outputs, arguments, on_cpu, elsewhere):
     called = []
-    for name in ("gemm", "phase", "subpixel"):
+    for name in ("gemm", "columns", "phase", "subpixel"):
         function = ALGORITHMS[name]
         spy = lambda *given, name=name, function=function: called.append(name) or function(*given)  # noqa: E731
         monkeypatch.setattr(f"dcgan.conv_transpose.algorithms.{name}", spy)
-    given = torch.randn(1, 4, 3, 3), torch.randn(4, 2, 4, 4)
+    given = torch.randn(1, 4, 3, 3), torch.randn(4, outputs, 4, 4)
     conv_transpose2d(*given, **arguments)
     conv_transpose2d(*(tensor.to("meta") for tensor in given), **arguments)
     assert called == [on_cpu, elsewhere]
