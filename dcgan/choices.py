@@ -43,7 +43,6 @@ class Algorithm(StrEnum):
 
     auto = "auto"
     gemm = "gemm"
-    columns = "columns"
     phase = "phase"
     subpixel = "subpixel"
     zero_insert = "zero_insert"

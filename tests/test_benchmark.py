@@ -124,7 +124,7 @@ def test_the_script_prints_a_row_for_every_candidate(command, tmp_path):
         (["speed"], "'speed' is not a benchmark; choose layer, step or data"),
         (
             ["layer", "algorithms=auto,fast"],
-            "algorithms=auto,fast: 'fast' is unknown; choose from auto, gemm, columns, phase",
+            "algorithms=auto,fast: 'fast' is unknown; choose from auto, gemm, phase",
         ),
         (["layer", "sizes=4"], "sizes=4: a generator's images have at least 8 pixels a side"),
         (["layer", "device=tpu"], "device=tpu is not there"),

@@ -1,4 +1,4 @@
-"""Seven ways to compute one and the same transposed convolution, from plain tensor operations.
+"""Six ways to compute one and the same transposed convolution, from plain tensor operations.
 
 Each takes the input, the weight and a `Geometry` and gives the same numbers; they differ in what they
 make visible and in what they cost. None calls a transposed convolution of the framework. The gradients are the
@@ -31,9 +31,8 @@ Algorithm = Callable[[Tensor, Tensor, Geometry], Tensor]
 
 # Elements of each factor that `gemm` multiplies and in what it adds up at once: 2 MB in float32.
 ELEMENTS_PER_CHUNK = 2**19
-# So few to come out that a CPU adds `columns` sooner than `gemm` multiplies: half to 0.6 of the time for one, 0.8 for
-# two, forward and backward, and 0.9 to 1.4 for three.
-FEW_CHANNELS = 2
+# So few to come out that a CPU is quicker with `subpixel`: forward and backward in 0.7 to 0.9 of the time of `gemm`.
+FEW_CHANNELS = 8
 
 
 def scatter(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
@@ -96,7 +95,9 @@ def gemm(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     go to the output.
     """
     if geometry.groups > 1:
-        return _by_group(gemm, x, weight, geometry)
+        single, groups = geometry._replace(groups=1), geometry.groups
+        pairs = zip(x.chunk(groups, dim=1), weight.chunk(groups), strict=True)
+        return torch.cat([gemm(*pair, single) for pair in pairs], dim=1)
     (n, c, h, w), outputs = x.shape, weight.shape[1]
     kernel = dilated(weight, geometry)
     # A lone pixel meets no other: all of its kernel is one block.
@@ -149,28 +150,12 @@ def phase(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     return output
 
 
-def columns(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
-    """All taps of all pixels as columns of one matrix product, then added where they land (col2im, as Caffe did it).
-
-    `scatter` with one product in place of one for each tap. The columns are ``K * L`` numbers for each input pixel and
-    output channel, which are written and read once more: little only where there are few channels to come out.
-    """
-    if geometry.groups > 1:
-        return _by_group(columns, x, weight, geometry)
-    if not (x.is_floating_point() or x.is_complex()):
-        return scatter(x, weight, geometry)  # `fold` adds no integers
-    n, c, h, w = x.shape
-    taps = weight.reshape(c, weight.shape[1:].numel()).t() @ x.reshape(n, c, h * w)  # (N, O * K * L, H * W)
-    full = F.fold(taps, geometry.full_size, geometry.kernel_size, geometry.dilation, stride=geometry.stride)
-    return cropped(full, geometry)
-
-
 def subpixel(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     """One stride-1 convolution for all phases at once, whose channels then become pixels (Shi et al. 2016).
 
     As in `gemm` the full output is cut into places of ``stride * stride`` pixels and the kernel into blocks of that
     size. The convolution, with the blocks for its taps, gives all numbers of a place as channels. It computes a little
-    more than `phase`, at the border and where blocks are filled up with zeros, but is one thing for a GPU to start.
+    more than `phase`, at the border and where blocks are filled up with zeros, but all at once.
     """
     (n, c, h, w), groups, outputs = x.shape, geometry.groups, weight.shape[1]
     kernel = dilated(weight, geometry)
@@ -190,21 +175,19 @@ def subpixel(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
 
 
 def auto(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
-    """The fastest for a DCGAN's layers: on a CPU `gemm`, or `columns` where few channels come out; `subpixel` elsewhere.
+    """The fastest for a DCGAN's layers: `gemm` on a CPU, if many channels come out; else, and elsewhere, `subpixel`.
 
     Everywhere `phase` is for groups, whose many small products a grouped convolution does at once; for
     dilation, whose zeros the others would multiply by; and for a graph that is being compiled or exported.
     """
     if in_graph() or not geometry.groups == max(geometry.dilation) == 1:
         return phase(x, weight, geometry)
-    if x.device.type != "cpu":
-        return subpixel(x, weight, geometry)
-    return (columns if weight.shape[1] <= FEW_CHANNELS else gemm)(x, weight, geometry)
+    many = x.device.type == "cpu" and weight.shape[1] > FEW_CHANNELS
+    return (gemm if many else subpixel)(x, weight, geometry)
 
 
 ALGORITHMS = {
-    function.__name__: function
-    for function in (auto, gemm, columns, phase, subpixel, zero_insert, scatter, matrix)
+    function.__name__: function for function in (auto, gemm, phase, subpixel, zero_insert, scatter, matrix)
 }
 
 
@@ -248,13 +231,6 @@ def convolution_matrix(weight: Tensor, geometry: Geometry) -> Tensor:
     shape = (groups * c * h * w, groups * o * y * x)
     with torch.sparse.check_sparse_tensor_invariants(False):  # said explicitly, or PyTorch warns
         return torch.sparse_coo_tensor(places[:, inside], weight[into, out, i, j][inside], shape)
-
-
-def _by_group(algorithm: Algorithm, x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
-    """The groups one after the other."""
-    single, groups = geometry._replace(groups=1), geometry.groups
-    pairs = zip(x.chunk(groups, dim=1), weight.chunk(groups), strict=True)
-    return torch.cat([algorithm(*pair, single) for pair in pairs], dim=1)
 
 
 def _parts(n: int, numbers: int) -> tuple[Sequence[int], int]:
