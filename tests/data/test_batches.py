@@ -213,6 +213,9 @@ def test_a_picture_is_turned_about_its_middle_and_enlarged_from_it():
     clockwise, no = torch.tensor([torch.pi / 2]), torch.tensor([0.0])
     turned = images.turned(ramp, clockwise, torch.ones(1))
     torch.testing.assert_close(turned[0, 0], torch.arange(2.0, 7.0)[:, None].expand(5, 9))  # now downwards
+    down = torch.arange(5.0)[:, None].repeat(1, 9)[None, None]
+    leftwards = torch.tensor([4.0, 4, 4, 3, 2, 1, 0, 0, 0]).expand(5, 9)
+    torch.testing.assert_close(images.turned(down, clockwise, torch.ones(1))[0, 0], leftwards)
     torch.testing.assert_close(images.turned(ramp, no, torch.ones(1)), ramp)
     larger = images.turned(ramp, no, torch.tensor([2.0]))
     torch.testing.assert_close(larger[0, 0], (torch.arange(9.0) / 2 + 2).expand(5, 9))
