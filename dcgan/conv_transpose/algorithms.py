@@ -24,8 +24,9 @@ from dcgan.conv_transpose.arithmetic import (
     inserted_zeros,
     transpose_padding,
 )
-from dcgan.conv_transpose.convolution import convolve, in_graph, is_channels_last
+from dcgan.conv_transpose.convolution import convolve, is_channels_last
 from dcgan.conv_transpose.cutting import ALL, bordered, cropped, dilated, kernel_blocks, like_products, part
+from dcgan.conv_transpose.graphs import in_graph, remembered
 
 Algorithm = Callable[[Tensor, Tensor, Geometry], Tensor]
 
@@ -108,11 +109,12 @@ def gemm(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     blocks = blocks.reshape(*blocks.shape[:3], sh * sw * outputs)  # (down, across, C, sh * sw * O)
     height, width = h + blocks.shape[0] - 1, w + blocks.shape[1] - 1  # in places
 
-    x = x.permute(0, 2, 3, 1).contiguous()  # once: every product below reads pixels, channel by channel
     like = like_products(x, weight)
-    output = like.new_empty(n, *geometry.output_size, outputs)
+    output = _room(like, n, outputs, geometry, is_channels_last(x) or is_channels_last(weight))
+    x = x.permute(0, 2, 3, 1).contiguous()  # once: every product below reads pixels, channel by channel
     starts, m = _parts(n, height * width * max(blocks.shape[2:]))
-    pixels = x.new_zeros(h, width, m, c)
+    pixels = x.new_empty(h, width, m, c)
+    pixels[:, w:].zero_()
     sums = like.new_empty(height * width * m, blocks.shape[3])
     count = (h * width - blocks.shape[1] + 1) * m  # without the zeros after the last pixel
     for start in starts:
@@ -125,10 +127,9 @@ def gemm(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
             for columns in _columns(taps if i + j else (sh, sw), (sh, sw), outputs):
                 block = blocks[i, j].narrow(1, *columns)
                 places.narrow(1, *columns).addmm_(rows, block, beta=min(i + j, 1))
-        image = sums.view(height, width, m, sh, sw, outputs).permute(2, 0, 3, 1, 4, 5)
-        image = image.reshape(m, height * sh, width * sw, outputs).permute(0, 3, 1, 2)
-        output[start : start + m] = cropped(image, geometry).permute(0, 2, 3, 1)
-    return output.permute(0, 3, 1, 2)
+        full = sums.view(height, width, m, sh, sw, outputs).permute(2, 5, 0, 3, 1, 4)
+        _interleave(full, output.narrow(0, start, m), geometry)
+    return output
 
 
 def phase(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
@@ -172,7 +173,11 @@ def subpixel(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     else:
         taps = blocks.permute(2, 4, 3, 0, 1).reshape(channels, c // groups, down, across)
     places = convolve(x, taps, padding=(down - 1, across - 1), groups=groups)
-    return _interleaved(places.reshape(n, groups, sh, sw, outputs, *places.shape[2:]), geometry)
+    height, width = places.shape[2:]
+    places = places.reshape(n, groups, sh, sw, outputs, height, width).permute(0, 1, 4, 5, 2, 6, 3)
+    output = _room(places, n, groups * outputs, geometry, is_channels_last(x))
+    _interleave(places.reshape(n, groups * outputs, height, sh, width, sw), output, geometry)
+    return output
 
 
 def auto(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
@@ -247,33 +252,43 @@ def _parts(n: int, numbers: int) -> tuple[Sequence[int], int]:
     return [min(part * at_once, n - at_once) for part in range(parts)], at_once
 
 
-def _interleaved(places: Tensor, geometry: Geometry) -> Tensor:
-    """``(N, G, sh, sw, O, H, W)``, what stands at each place of ``sh`` by ``sw`` pixels, as the output."""
-    n, groups, sh, sw, outputs, height, width = places.shape
-    size, (top, left) = (height * sh, width * sw), geometry.padding
-    if in_graph() or (top, left, *geometry.output_size) == (0, 0, *size):
-        image = places.permute(0, 1, 4, 5, 2, 6, 3).reshape(n, groups * outputs, *size)
-        return cropped(image, geometry)
+def _room(like: Tensor, n: int, channels: int, geometry: Geometry, last: bool) -> Tensor:
+    """For the output, in channels_last if ``last``."""
+    y, x = geometry.output_size
+    strides = (y * x * channels, 1, x * channels, channels) if last else (y * x * channels, y * x, x, 1)
+    return like.new_empty_strided((n, channels, y, x), strides)
+
+
+def _interleave(places: Tensor, output: Tensor, geometry: Geometry) -> None:
+    """Write what stands at each place, ``(N, O, H, sh, W, sw)``, to the output where its window is."""
+    _, _, height, sh, width, sw = places.shape
+    (top, left), (y, x), size = geometry.padding, geometry.output_size, (height * sh, width * sw)
+    if (top, left, y, x) == (0, 0, *size):
+        output.view(places.shape).copy_(places)
+        return
+    if in_graph():
+        output.copy_(cropped(places.reshape(*output.shape[:2], *size), geometry))
+        return
     # Cropped in one go, each phase on its own.
-    (y, x), last = geometry.output_size, places.stride(4) == 1
-    shape = (n, y, x, groups * outputs) if last else (n, groups * outputs, y, x)
-    inside = min(top, left) >= 0 and top + y <= size[0] and left + x <= size[1]
-    output = places.new_empty(shape) if inside else places.new_zeros(shape)
-    output = output.permute(0, 3, 1, 2) if last else output
-    for i, j in itertools.product(range(sh), range(sw)):
-        rows, down = _pixels_of(i, sh, top, height, y)
-        columns, across = _pixels_of(j, sw, left, width, x)
-        phase = places[:, :, i, j, :, down, across]
-        output[:, :, rows, columns] = phase.reshape(n, groups * outputs, *phase.shape[3:])
-    return output
+    if min(top, left) < 0 or top + y > size[0] or left + x > size[1]:
+        output.zero_()
+    vertical, horizontal = _pixels_of_phases(sh, top, height, y), _pixels_of_phases(sw, left, width, x)
+    for (i, (rows, down)), (j, (columns, across)) in itertools.product(
+        enumerate(vertical), enumerate(horizontal)
+    ):
+        output[:, :, rows, columns] = places[:, :, down, i, across, j]
 
 
-def _pixels_of(phase: int, stride: int, padding: int, places: int, output_size: int) -> tuple[slice, slice]:
-    """The output pixels of a phase along an axis, and the places where they stand."""
-    first = max(phase - padding, (phase - padding) % stride)
-    place = (first + padding - phase) // stride
-    count = max(0, min(places - place, -(-(output_size - first) // stride)))
-    return slice(first, first + count * stride, stride), slice(place, place + count)
+@remembered
+def _pixels_of_phases(stride: int, padding: int, places: int, output_size: int) -> list[tuple[slice, slice]]:
+    """For each phase along an axis its output pixels, and the places where they stand."""
+    pixels = []
+    for phase in range(stride):
+        first = max(phase - padding, (phase - padding) % stride)
+        place = (first + padding - phase) // stride
+        count = max(0, min(places - place, -(-(output_size - first) // stride)))
+        pixels.append((slice(first, first + count * stride, stride), slice(place, place + count)))
+    return pixels
 
 
 def _columns(taps: Pair, stride: Pair, outputs: int) -> list[Pair]:

@@ -6,10 +6,10 @@ Both are PyTorch's, but where the kernel has a single position: there they are o
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
 from dcgan.conv_transpose.arithmetic import Pair, conv_output_size, effective_kernel_size
 from dcgan.conv_transpose.cutting import ALL, part
+from dcgan.conv_transpose.graphs import in_graph, remembered
 
 
 def convolve(
@@ -74,24 +74,9 @@ def is_channels_last(x: Tensor) -> bool:
 
     PyTorch's own rule: where sizes of 1 make both formats possible, the strides still tell.
     """
-    least = 0
-    for axis in (1, 3, 2, 0):
-        size, stride = x.shape[axis], x.stride(axis)
-        if size == 0 or (stride == 0 and axis == 1) or stride < least or (axis == 0 and least == x.stride(1)):
-            return False
-        least = stride * size
-    return True
-
-
-def in_graph() -> bool:
-    """Whether operations are being recorded, to be done with other tensors and sizes: no loop may depend on these.
-
-    By `torch.compile` and `torch.export`; by `torch.jit.trace`; by ``make_fx``, as in `torch.func.linearize`, which
-    takes a buffer that is made in between for a constant.
-    """
-    if torch.compiler.is_compiling():
-        return True
-    return torch.jit.is_tracing() or get_proxy_mode() is not None  # type: ignore[attr-defined,no-untyped-call]
+    (_, c, h, w), (of_n, of_c, of_h, of_w) = x.shape, x.stride()
+    inner_first = of_c * c <= of_w and of_w * w <= of_h and of_h * h <= of_n
+    return inner_first and 0 not in x.shape and of_c != 0 and of_h * h != of_c
 
 
 def _has_one_position(
@@ -100,8 +85,13 @@ def _has_one_position(
     """Whether there is one matrix product to make, three times as fast on a CPU as PyTorch's convolution."""
     if x.device.type != "cpu" or groups > 1 or in_graph():
         return False
-    axes = zip(x.shape[2:], kernel_size, stride, padding, dilation, strict=True)
-    return all(conv_output_size(*axis) == 1 for axis in axes)
+    return _positions((x.shape[2], x.shape[3]), kernel_size, stride, padding, dilation) == (1, 1)
+
+
+@remembered
+def _positions(*sizes: Pair) -> tuple[int, ...]:
+    """Of a kernel, along each axis; from the arguments of `conv_output_size` as pairs."""
+    return tuple(conv_output_size(*axis) for axis in zip(*sizes, strict=True))
 
 
 def _covered(x: Tensor, kernel_size: Pair, padding: Pair, dilation: Pair) -> Tensor:

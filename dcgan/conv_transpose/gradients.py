@@ -20,8 +20,9 @@ from torch.autograd import Function
 
 from dcgan.conv_transpose.algorithms import Algorithm
 from dcgan.conv_transpose.arithmetic import Geometry, Pair, conv_output_size
-from dcgan.conv_transpose.convolution import convolve, correlate, in_graph, is_channels_last
+from dcgan.conv_transpose.convolution import convolve, correlate, is_channels_last
 from dcgan.conv_transpose.cutting import bordered
+from dcgan.conv_transpose.graphs import in_graph, remembered
 
 # Asked once: in a graph PyTorch 2.11 cannot answer.
 AUTOCAST = {device for device in ("cpu", "cuda", "mps", "xpu") if torch.amp.is_autocast_available(device)}
@@ -137,15 +138,19 @@ def without_autocast(device: str) -> Any:
 
 def _in_format(result: Tensor, *factors: Tensor) -> Tensor:
     last = any(map(is_channels_last, factors))
+    _, c, h, w = result.shape
+    strides = (h * w * c, 1, w * c, c) if last else (c * h * w, h * w, w, 1)
+    graph = in_graph()
+    if not graph and result.stride() == strides and not result._is_view():
+        return result
     # The older vmap knows no contiguous(memory_format=torch.channels_last).
     result = result.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2) if last else result.contiguous()
-    if in_graph():
+    if graph:
         return result
     # As a tensor of its own: a view that a `Function` has made may not be changed in place, as by ReLU(inplace=True).
     unaliased: Tensor = torch.ops.aten._unsafe_view(result, result.shape)
     if last and 1 in result.shape:  # where several strides are possible, and shall still tell the format
-        _, c, h, w = result.shape
-        unaliased.as_strided_(result.shape, (h * w * c, 1, w * c, c))
+        unaliased.as_strided_(result.shape, strides)
     return unaliased
 
 
@@ -155,9 +160,13 @@ def _uncropped(y: Tensor, geometry: Geometry) -> tuple[Tensor, Pair]:
     That is so for the output as it is, unless its window begins before the full output, or ends so far
     behind it that a convolution would find room for a further row.
     """
-    g = geometry
-    axes = zip(g.output_size, g.kernel_size, g.stride, g.padding, g.dilation, strict=True)
-    if min(g.padding) >= 0 and tuple(conv_output_size(*axis) for axis in axes) == g.input_size:
-        return y, g.padding
-    (top, left), (height, width) = g.padding, g.full_size
+    if _fits(geometry):
+        return y, geometry.padding
+    (top, left), (height, width) = geometry.padding, geometry.full_size
     return bordered(y, left, width - left - y.shape[3], top, height - top - y.shape[2]), (0, 0)
+
+
+@remembered
+def _fits(g: Geometry) -> bool:
+    axes = zip(g.output_size, g.kernel_size, g.stride, g.padding, g.dilation, strict=True)
+    return min(g.padding) >= 0 and tuple(conv_output_size(*axis) for axis in axes) == g.input_size

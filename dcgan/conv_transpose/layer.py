@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from dcgan.conv_transpose.algorithms import algorithm_named
-from dcgan.conv_transpose.functional import Padding, check_named, conv_transpose2d, sized
+from dcgan.conv_transpose.functional import conv_transpose2d
+from dcgan.conv_transpose.geometry import Padding, check_named, sized
 
 # One node of a graph: `torch.fx.symbolic_trace` cannot look into the checks.
 torch.fx.wrap("conv_transpose2d")

@@ -185,7 +185,7 @@ X, W = torch.zeros(1, 2, 4, 4), torch.zeros(2, 3, 3, 3)
         ((X, W, torch.zeros(4)), r"bias must be of size \[3\], got size \[4\]"),
         ((torch.zeros(1, 2, 0, 4), W), r"at least one pixel.*\[1, 2, 0, 4\]"),
         ((X, W, None, 2, 0, 2), "output_padding=2, stride=2, dilation=1"),
-        ((X, W, None, 1, 4), r"output size \(-2, -2\) is too small: padding=4"),
+        ((X, W, None, 1, 4), r"output size \(-2, -2\) is too small: padding=\(4, 4\)"),
         ((X, W.double()), "input is torch.float32, weight is torch.float64"),
     ],
 )
@@ -204,10 +204,13 @@ def test_a_bad_argument_is_named_with_its_value(arguments, message):
         ((X, W, 1.0), "bias must be a tensor, got 1.0"),
         ((X, W, None, True), "stride must be ints, got True"),
         ((X, W, None, 1, 0.5), "padding must be ints, got 0.5"),
+        ((X, W, None, 1, (0, 0.0)), r"padding must be ints, got \(0, 0.0\)"),
         ((X, W, None, 1, 0, 0, 1.0), "groups must be an int, got 1.0"),
+        ((X, W, None, 1, 0, 0, True), "groups must be an int, got True"),
     ],
 )
 def test_what_is_no_tensor_and_no_integer_is_a_type_error(arguments, message):
+    conv_transpose2d(X, W)  # whose sizes are remembered, and equal to True and 1.0
     with pytest.raises(TypeError):
         F.conv_transpose2d(*arguments)
     with pytest.raises(TypeError, match=message):
