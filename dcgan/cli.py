@@ -73,7 +73,7 @@ def run_name(name: str | None, data_name: str, overrides: Iterable[str]) -> str:
     parts = set()
     for override in overrides:
         key, _, value = override.lstrip("+~").partition("=")
-        if key == "data.root" or not (is_incidental(key, value) or key in ("data", "data.name")):
+        if key == "data.root" or not (is_incidental(key, value) or key == "data"):
             if key == "data.root":  # its last part: a path is long
                 path = Path(value.strip("'\""))
                 value = path.stem if path.suffix.lower() == ".zip" else path.name
@@ -106,9 +106,11 @@ def check_mode(config: Config, run_dir: Path) -> None:
     """Refuse what would be passed over in silence, of one run or of a sweep.
 
     Raises:
-        UserError: for ``sweep=`` without ``-m``, ``name=`` with it, and for a run that is another of the sweep.
+        UserError: for ``sweep=`` without ``-m``, ``name=`` with it, for a run that is another of the sweep, and as
+            `refuse_bare_names`.
     """
     hydra_config = HydraConfig.get()
+    refuse_bare_names(hydra_config.overrides.task)
     if hydra_config.mode is RunMode.RUN:
         if config.sweep != Config.sweep:
             raise UserError(f"sweep={config.sweep} is for several runs; add -m, or leave it out")
@@ -125,12 +127,29 @@ def check_mode(config: Config, run_dir: Path) -> None:
     _directories.add(run_dir)
 
 
+def refuse_bare_names(overrides: Iterable[str]) -> None:
+    """Refuse the name alone of what a group sets as a whole: sizes and channels, penalties and normalisation.
+
+    Raises:
+        UserError: for ``data.name=`` and ``loss.name=``.
+    """
+    for override in overrides:
+        key, _, value = override.lstrip("+~").partition("=")
+        group, _, rest = key.partition(".")
+        if rest == "name":
+            known = ", ".join(sorted(path.stem for path in (CONFIG_DIR / group).glob("*.yaml")))
+            raise UserError(
+                f"{key}={value} would leave out the settings that belong to it; set {group}= to one of {known}"
+            )
+
+
 def compose(arguments: list[str], usage: str | None) -> Config:
     """Arguments of a script that takes the settings of ``dcgan.train``.
 
     ``--help`` prints ``usage`` and exits.
     """
     help_if_asked(arguments, usage)
+    refuse_bare_names(arguments)
     register()
     with initialize_config_dir(version_base="1.3", config_dir=str(CONFIG_DIR)):
         return to_config(hydra_compose("train", overrides=quoted(arguments)))

@@ -56,7 +56,6 @@ class AugmentConfig:
     zoom: float = 0.0  # share of its size that a picture is enlarged or made smaller by at most
 
     def __post_init__(self) -> None:
-        _in_range("data.augment.translate", self.translate, 0)
         _in_range("data.augment.rotate", self.rotate, 0, 180)
         _in_range("data.augment.zoom", self.zoom, 0, 0.5)
 
@@ -88,6 +87,7 @@ class DataConfig:
         _in_range("data.held_out", self.held_out, 0, 0.9)
         if self.limit is not None:
             _in_range("data.limit", self.limit, 2)
+        _in_range("data.augment.translate", self.augment.translate, 0, min(self.image_size) // 2)
         if self.channels not in (1, 3):
             raise UserError(f"data.channels={self.channels} must be 1 for grey or 3 for RGB")
         if self.name is DataName.folder and self.root is None:
@@ -106,10 +106,12 @@ class ModelConfig:
     latent_dim: int = 64  # numbers that an image is made from
     width: int = 32  # channels of the largest map; doubles with each halving, at most 8-fold
     kernel_size: int = 4  # of all strided layers; the paper's is 5
-    discriminator_norm: Norm = Norm.batch
+    discriminator_norm: Norm = Norm.batch  # every: also on its first layer, and on the generator's output
     discriminator_activation: Activation = Activation.leaky_relu
     latents: Latents = Latents.normal
-    spectral_norm: bool = False  # divide each of the discriminator's weights by its largest singular value
+    # Divide each of the discriminator's weights by its largest singular value; with discriminator_norm=none, as BatchNorm
+    # makes a layer's output the same whatever its weights are multiplied by.
+    spectral_norm: bool = False
 
     def __post_init__(self) -> None:
         self.upsample = _choice(Upsample, "model.upsample", self.upsample)

@@ -169,9 +169,11 @@ def update(state: TrainState, config: Config, given: Inputs, *, statistics: bool
     g, d, step = state.generator, state.discriminator, state.step
     real, labels = given.real, given.labels
 
+    # --- Discriminator ---
     with precision(config, real.device):
         fake = g(given.latents, labels)
         real_seen = discriminator_view(real, config, step, "real")
+        # Detached: this loss shall not change the generator.
         fake_seen = discriminator_view(fake.detach(), config, step, "generated")
         real_logits, fake_logits, penalty = logits_and_penalty(
             d, config.loss, step, real_seen, fake_seen, labels
@@ -179,7 +181,8 @@ def update(state: TrainState, config: Config, given: Inputs, *, statistics: bool
     d_loss = discriminator_loss(config.loss, real_logits, fake_logits)
     d_grad_norm = _descend(state, d, state.discriminator_optimizer, d_loss + penalty)
 
-    d.requires_grad_(False)  # its weights take no gradient in the generator's step
+    # --- Generator: by the same images, whose graph is still there, and the discriminator that has just learnt ---
+    d.requires_grad_(False)  # its weights take no gradient here
     with precision(config, real.device):
         fake_logits_after = d(discriminator_view(fake, config, step, "generator's"), labels)
         compared = d(real_seen, labels) if config.loss.name is LossName.relativistic else None
@@ -187,6 +190,7 @@ def update(state: TrainState, config: Config, given: Inputs, *, statistics: bool
     g_grad_norm = _descend(state, g, state.generator_optimizer, g_loss)
     d.requires_grad_(True)
 
+    # --- Averages: of BatchNorm's statistics, which are of a share, over processes; of the weights, over steps ---
     buffers = [buffer for network in (g, d) for buffer in network.buffers() if buffer.is_floating_point()]
     parallel.all_reduce_mean_(buffers)
     _average(state.generator_ema, g, given.ema_decay)
@@ -255,10 +259,13 @@ def penalty_is_due(loss: LossConfig, step: int) -> bool:
 def logit_statistics(loss: LossConfig, real: Tensor, fake: Tensor, fake_after: Tensor) -> dict[str, Tensor]:
     """What the logits say about who is winning."""
     accuracy_real, accuracy_fake = accuracies(loss, real, fake)
+    logits = {"real": real, "fake_before": fake, "fake_after": fake_after}
+    if loss.name is LossName.nonsaturating:  # else the logits are no log-odds
+        shown = {f"discriminator/{name}": of.sigmoid().mean() for name, of in logits.items()}
+    else:
+        shown = {f"discriminator/logit_{name}": of.mean() for name, of in logits.items()}
     return {
-        "discriminator/real": real.sigmoid().mean(),
-        "discriminator/fake_before": fake.sigmoid().mean(),
-        "discriminator/fake_after": fake_after.sigmoid().mean(),
+        **shown,
         "discriminator/accuracy_real": accuracy_real,
         "discriminator/accuracy_fake": accuracy_fake,
         "discriminator/saturated": saturated(loss, real, fake),

@@ -1,7 +1,7 @@
 """Generator and Discriminator for any image size, each the other's mirror image.
 
-The discriminator halves the image with strided convolutions, which floor odd sizes; the generator
-retraces the same sizes upwards, and ``output_padding`` gives each lost pixel back.
+The discriminator halves the image with strided convolutions, each of which maps two neighbouring sizes to one; the
+generator retraces the same sizes upwards, and ``output_padding`` says which of the two it was.
 
 Legend: ``N`` batch, ``C`` image channels, ``H W`` image size, ``Z`` latent size.
 """

@@ -76,17 +76,23 @@ class TrainedGenerator:
         return chosen
 
     def parse_classes(self, text: str) -> list[int] | None:
-        """``"0-3,cats"`` as the numbers of these classes; None for ``"all"``. What is a number is no name.
+        """``"0-3,cats"`` as the numbers of these classes; None for ``"all"``.
 
         Raises:
-            UserError: if it is not of that form.
+            UserError: if it is not of that form, or a number that is also the name of another class.
         """
         if text == "all":
             return None
         numbers: list[int] = []
         for part in map(str.strip, text.split(",")):
-            if part in self.classes and not part.isdecimal():
-                numbers.append(self.classes.index(part))
+            named = self.classes.index(part) if part in self.classes else None
+            if named is not None and part.isdecimal() and named != int(part) < self.num_classes:
+                raise UserError(
+                    f"classes={part} is the name of class {named}, and the number of {self.classes[int(part)]}; set "
+                    f"classes={named}-{named} for the one, {part}-{part} for the other"
+                )
+            if named is not None:
+                numbers.append(named)
             elif re.fullmatch(r"[\d\s-]*", part) or not self.num_classes:
                 numbers += parse_numbers("classes", part)
             else:

@@ -1,6 +1,6 @@
 """``python -m dcgan.train``: compose the settings, build, resume, train; the exit code tells how it ended.
 
-0 finished, 1 an error of one sentence, 130 and 143 interrupted and terminated after saving.
+0 finished, 1 an error of one sentence, 2 an unknown option, 130 and 143 interrupted and terminated after saving.
 """
 
 import os

@@ -115,7 +115,7 @@ def loop(
                     tracker.measures(step, evaluation.scalars(measures), evaluation.summary(measures))
                     best.offer(state, metadata, evaluator.headline, measures[evaluator.headline].value)
                 results = {name: measure.value for name, measure in measures.items()}
-                tracker.warn(step, watch.look_at_measures(results))
+                tracker.warn(step, watch.look_at_measures(step, results))
             if due(config.checkpoint_every) and step < config.steps:
                 run_directory.save(state, config, run_dir, metadata)
         run_directory.save(state, config, run_dir, metadata, last=True)

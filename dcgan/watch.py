@@ -25,9 +25,9 @@ class Watch:
         """Sentences about what has looked bad `PATIENCE` times in a row, in the scalars of `dcgan.engine.train_step`."""
         return self._new(_symptoms(scalars), PATIENCE) if step >= GRACE else []
 
-    def look_at_measures(self, measures: dict[str, float]) -> list[str]:
+    def look_at_measures(self, step: int, measures: dict[str, float]) -> list[str]:
         """The same of what has looked bad in `EVALUATIONS` in a row, in the measures of `dcgan.evaluation`."""
-        return self._new(_symptoms_of_images(measures), EVALUATIONS)
+        return self._new(_symptoms_of_images(measures), EVALUATIONS) if step >= GRACE else []
 
     def _new(self, symptoms: Iterator[tuple[str, bool]], patience: int) -> list[str]:
         new = set()
@@ -59,7 +59,7 @@ def _symptoms(scalars: dict[str, float]) -> Iterator[tuple[str, bool]]:
     )
     yield (
         "a gradient's norm is above 10,000: the training is about to diverge; try smaller optim.generator_lr and "
-        "optim.discriminator_lr, or model.spectral_norm=true",
+        "optim.discriminator_lr, or model.spectral_norm=true model.discriminator_norm=none",
         max(scalars["gradient_norm/generator"], scalars["gradient_norm/discriminator"]) > EXPLODED,
     )
 

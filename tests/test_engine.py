@@ -252,8 +252,16 @@ def test_what_is_only_told_of_a_step_does_not_change_it(config, batch):
     told = engine.train_step(with_statistics, config, *batch)
     untold = engine.train_step(without, config, *batch, statistics=False)
     assert told.keys() - untold.keys() >= {"generator/diversity", "discriminator/accuracy_real"}
+    assert 0 < told["discriminator/real"] < 1
     for one, two in zip(with_statistics.generator.parameters(), without.generator.parameters(), strict=True):
         assert torch.equal(one, two)
+
+
+def test_a_probability_is_told_only_where_a_logit_is_one(config, batch):
+    config.loss = LossConfig("least_squares")
+    told = engine.train_step(engine.build(config, 10, CPU), config, *batch)
+    assert {"discriminator/logit_real", "discriminator/logit_fake_before"} <= told.keys()
+    assert "discriminator/real" not in told
 
 
 def test_two_draws_of_what_the_discriminator_is_shown_are_independent(config, batch):

@@ -66,8 +66,16 @@ def test_every_preset_asks_a_question_and_all_its_runs_can_be_started(preset):
                 "model.discriminator_norm": "none",
             },
         ),
-        # Radford et al. 2015, figure 1: 100 latents, 1024 channels down to 128; its code: kernels of 5.
-        ("model=paper", {"model.kernel_size": 5, "model.latent_dim": 100, "model.width": 128}),
+        # Radford et al. 2015, figure 1: 100 uniform latents, 1024 channels down to 128; its code: kernels of 5.
+        (
+            "model=paper",
+            {
+                "model.kernel_size": 5,
+                "model.latent_dim": 100,
+                "model.width": 128,
+                "model.latents": "uniform",
+            },
+        ),
         # Section 4: batches of 128, Adam with 0.0002 and 0.5; the average, the penalty and the decay are ours.
         (
             "experiment=plain",

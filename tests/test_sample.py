@@ -247,10 +247,16 @@ def test_a_walk_takes_two_stops(here, run):
 def test_classes_are_asked_for_by_their_names_too(run):
     trained = sampling.load_generator(run)
     assert trained.classes == [str(digit) for digit in range(10)]
-    trained.classes = ["cats", "t-shirts", "7", *"abcdefg"]
+    trained.classes = ["cats", "t-shirts", "7", "1999", *"abcdef"]
     assert trained.parse_classes("all") is None
-    assert trained.parse_classes("t-shirts, cats,2-3,7") == [1, 0, 2, 3, 7]  # what is a number is none's name
-    with pytest.raises(UserError, match=r"classes=dogs unknown; this run has 0 cats, 1 t-shirts, 2 7, 3 a, "):
+    assert trained.parse_classes("t-shirts, cats,2-3,7-7,1999") == [1, 0, 2, 3, 7, 3]
+    with pytest.raises(
+        UserError, match="classes=7 is the name of class 2, and the number of d; set classes=2-2 for"
+    ):
+        trained.parse_classes("cats,7")
+    with pytest.raises(
+        UserError, match=r"classes=dogs unknown; this run has 0 cats, 1 t-shirts, 2 7, 3 1999, "
+    ):
         trained.parse_classes("cats,dogs")
     with pytest.raises(UserError, match="classes=12 unknown; this run has 0 cats"):
         trained.known([12])

@@ -275,6 +275,15 @@ BAD_INPUT = [
         ["data=imagenet"],
         "data=imagenet is unknown; choose one of celeba, cifar10, fashion_mnist, folder, mnist",
     ),
+    (
+        ["data.name=cifar10"],
+        "data.name=cifar10 would leave out the settings that belong to it; set data= to one of celeba, cifar10, f",
+    ),
+    (
+        ["loss.name=wasserstein"],
+        "set loss= to one of hinge, least_squares, nonsaturating, relativistic, wgan_gp",
+    ),
+    (["data.augment.translate=15"], "data.augment.translate=15 must be from 0 to 14"),
     (["steps=many"], "steps: Value 'many'"),
     (["batch_size=0"], "batch_size=0 must be at least 2"),
     (["batch_size=6000"], "batch_size=6000 is more than the 4500 pictures"),

@@ -46,10 +46,10 @@ def test_what_looks_bad_for_long_enough_is_said_once(change, said):
 def test_a_checkerboard_is_told_when_two_evaluations_in_a_row_see_it():
     watch, bad = Watch(), {"checkerboard": 10.0}
     for measures in [bad] * (EVALUATIONS - 1) + [{"checkerboard": 1.2}] + [bad] * (EVALUATIONS - 1):
-        assert watch.look_at_measures(measures) == []
-    (sentence,) = watch.look_at_measures(bad)
+        assert watch.look_at_measures(GRACE, measures) == []
+    (sentence,) = watch.look_at_measures(GRACE, bad)
     assert "model.upsample=resize leaves the least" in sentence
-    assert watch.look_at_measures(bad) == []
+    assert watch.look_at_measures(GRACE, bad) == []
 
 
 def test_a_training_that_goes_well_is_left_in_peace():
@@ -63,6 +63,7 @@ def test_a_training_that_goes_well_is_left_in_peace():
 def test_a_generator_that_has_learnt_nothing_yet_is_given_time():
     watch = Watch()
     assert not any(watch.look(step, WELL | {"generator/diversity": 0.1}) for step in range(GRACE))
+    assert not any(watch.look_at_measures(step, {"checkerboard": 10.0}) for step in range(GRACE))
 
 
 def test_a_run_whose_generator_stands_still_is_told(here, tmp_path, monkeypatch):

@@ -24,8 +24,8 @@ from dcgan.conv_transpose.arithmetic import (
     inserted_zeros,
     transpose_padding,
 )
-from dcgan.conv_transpose.convolution import convolve, is_channels_last
-from dcgan.conv_transpose.cutting import ALL, bordered, cropped, dilated, kernel_blocks, like_products, part
+from dcgan.conv_transpose.convolution import convolve, is_channels_last, strides_of
+from dcgan.conv_transpose.cutting import ALL, bordered, cropped, kernel_blocks, like_products, part
 from dcgan.conv_transpose.graphs import in_graph, remembered
 
 Algorithm = Callable[[Tensor, Tensor, Geometry], Tensor]
@@ -101,12 +101,10 @@ def gemm(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
         pairs = zip(x.chunk(groups, dim=1), weight.chunk(groups), strict=True)
         return torch.cat([gemm(*pair, single) for pair in pairs], dim=1)
     (n, c, h, w), outputs = x.shape, weight.shape[1]
-    kernel = dilated(weight, geometry)
-    # A lone pixel meets no other: all of its kernel is one block.
-    sh = kernel.shape[2] if h == 1 else geometry.stride[0]
-    sw = kernel.shape[3] if w == 1 else geometry.stride[1]
-    blocks = kernel_blocks(kernel, sh, sw)
+    blocks = kernel_blocks(weight, geometry)
+    sh, sw = blocks.shape[3:5]
     blocks = blocks.reshape(*blocks.shape[:3], sh * sw * outputs)  # (down, across, C, sh * sw * O)
+    tall, wide = map(effective_kernel_size, geometry.kernel_size, geometry.dilation)
     height, width = h + blocks.shape[0] - 1, w + blocks.shape[1] - 1  # in places
 
     like = like_products(x, weight)
@@ -123,7 +121,7 @@ def gemm(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
         sums.narrow(0, count, sums.shape[0] - count).zero_()  # the first product covers the others
         for i, j in itertools.product(*map(range, blocks.shape[:2])):
             places = sums.narrow(0, (i * width + j) * m, count)
-            taps = (kernel.shape[2] - i * sh, kernel.shape[3] - j * sw)
+            taps = (tall - i * sh, wide - j * sw)
             for columns in _columns(taps if i + j else (sh, sw), (sh, sw), outputs):
                 block = blocks[i, j].narrow(1, *columns)
                 places.narrow(1, *columns).addmm_(rows, block, beta=min(i + j, 1))
@@ -159,13 +157,9 @@ def subpixel(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     size. The convolution, with the blocks for its taps, gives all numbers of a place as channels. It computes a little
     more than `phase`, at the border and where blocks are filled up with zeros, but all at once.
     """
-    (n, c, h, w), groups, outputs = x.shape, geometry.groups, weight.shape[1]
-    kernel = dilated(weight, geometry)
-    # A lone pixel meets no other: all of its kernel is one block.
-    sh = kernel.shape[2] if h == 1 else geometry.stride[0]
-    sw = kernel.shape[3] if w == 1 else geometry.stride[1]
-    blocks = kernel_blocks(kernel, sh, sw).flip(0, 1)
-    down, across = blocks.shape[:2]
+    (n, c), groups, outputs = x.shape[:2], geometry.groups, weight.shape[1]
+    blocks = kernel_blocks(weight, geometry).flip(0, 1)
+    down, across, _, sh, sw, _ = blocks.shape
     blocks = blocks.reshape(down, across, groups, c // groups, sh * sw * outputs)
     channels = groups * sh * sw * outputs
     if is_channels_last(x):
@@ -254,9 +248,8 @@ def _parts(n: int, numbers: int) -> tuple[Sequence[int], int]:
 
 def _room(like: Tensor, n: int, channels: int, geometry: Geometry, last: bool) -> Tensor:
     """For the output, in channels_last if ``last``."""
-    y, x = geometry.output_size
-    strides = (y * x * channels, 1, x * channels, channels) if last else (y * x * channels, y * x, x, 1)
-    return like.new_empty_strided((n, channels, y, x), strides)
+    size = (n, channels, *geometry.output_size)
+    return like.new_empty_strided(size, strides_of(size, last))
 
 
 def _interleave(places: Tensor, output: Tensor, geometry: Geometry) -> None:

@@ -3,6 +3,8 @@
 Both are PyTorch's, but where the kernel has a single position: there they are one matrix product.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -77,6 +79,12 @@ def is_channels_last(x: Tensor) -> bool:
     (_, c, h, w), (of_n, of_c, of_h, of_w) = x.shape, x.stride()
     inner_first = of_c * c <= of_w and of_w * w <= of_h and of_h * h <= of_n
     return inner_first and 0 not in x.shape and of_c != 0 and of_h * h != of_c
+
+
+def strides_of(size: Sequence[int], last: bool) -> tuple[int, ...]:
+    """Those of an image ``(N, C, H, W)`` in channels_last if ``last``, else in PyTorch's usual memory format."""
+    _, c, h, w = size
+    return (h * w * c, 1, w * c, c) if last else (c * h * w, h * w, w, 1)
 
 
 def _has_one_position(

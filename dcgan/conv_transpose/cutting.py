@@ -25,12 +25,16 @@ def dilated(weight: Tensor, geometry: Geometry) -> Tensor:
     return spread
 
 
-def kernel_blocks(kernel: Tensor, sh: int, sw: int) -> Tensor:
-    """The kernel ``(C, O, K, L)`` in blocks of ``sh`` by ``sw`` taps: ``(down, across, C, sh, sw, O)``.
+def kernel_blocks(weight: Tensor, geometry: Geometry) -> Tensor:
+    """The kernel ``(C, O, K, L)`` in blocks as large as the stride: ``(down, across, C, sh, sw, O)``.
 
-    Zeros fill the last blocks where the kernel does not come out even.
+    Zeros fill the last blocks where the kernel does not come out even. A lone pixel meets no other: all of its kernel is
+    one block.
     """
+    kernel = dilated(weight, geometry)
     c, outputs, tall, wide = kernel.shape
+    sh = tall if geometry.input_size[0] == 1 else geometry.stride[0]
+    sw = wide if geometry.input_size[1] == 1 else geometry.stride[1]
     down, across = -(-tall // sh), -(-wide // sw)
     if (down * sh, across * sw) != (tall, wide):  # padding by nothing would still copy all weights
         kernel = F.pad(kernel, (0, across * sw - wide, 0, down * sh - tall))

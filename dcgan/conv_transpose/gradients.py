@@ -20,7 +20,7 @@ from torch.autograd import Function
 
 from dcgan.conv_transpose.algorithms import Algorithm
 from dcgan.conv_transpose.arithmetic import Geometry, Pair, conv_output_size
-from dcgan.conv_transpose.convolution import convolve, correlate, is_channels_last
+from dcgan.conv_transpose.convolution import convolve, correlate, is_channels_last, strides_of
 from dcgan.conv_transpose.cutting import bordered
 from dcgan.conv_transpose.graphs import in_graph, remembered
 
@@ -138,8 +138,7 @@ def without_autocast(device: str) -> Any:
 
 def _in_format(result: Tensor, *factors: Tensor) -> Tensor:
     last = any(map(is_channels_last, factors))
-    _, c, h, w = result.shape
-    strides = (h * w * c, 1, w * c, c) if last else (c * h * w, h * w, w, 1)
+    strides = strides_of(result.shape, last)
     graph = in_graph()
     if not graph and result.stride() == strides and not result._is_view():
         return result

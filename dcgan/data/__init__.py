@@ -4,6 +4,7 @@
 resized once, memory-mapped) -> ``batches``.
 """
 
+import logging
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ from dcgan.errors import UserError
 
 __all__ = ["Batches", "Data", "ImageSet", "load"]
 
+log = logging.getLogger(__name__)
 NAMED = 5  # bad files that an error names
 SETS = {
     DataName.mnist5k: arrays.mnist5k,
@@ -56,6 +58,8 @@ def load(config: DataConfig) -> Data:
     rows = np.setdiff1d(np.arange(len(source.labels)), list(store.bad))
     if not len(rows):
         raise UserError(_complaint(root, skipped))
+    if source.held_out is not None and config.held_out not in (0, DataConfig.held_out):
+        log.warning("data.held_out=%g has no effect: %s has a test part of its own", config.held_out, root)
     held_out = _share(source, config.held_out) if source.held_out is None else source.held_out
     for label, kind in enumerate(source.classes or [None]):
         if not (source.labels[rows[~held_out[rows]]] == label).any():

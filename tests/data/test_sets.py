@@ -85,6 +85,15 @@ def test_train_and_test_directories_are_parts_not_classes(load, tmp_path):
     assert sorted(values(found.held_out)) == [(2, 0), (3, 1)]
 
 
+def test_a_share_to_hold_out_of_a_set_that_has_a_test_part_is_said_to_have_no_effect(load, tmp_path, caplog):
+    for number, name in enumerate(["train/a/1.png", "train/b/2.png", "val/a/3.png", "test/b/4.png"]):
+        draw(tmp_path / "in" / name, number)
+    load("folder", tmp_path / "in", held_out=DataConfig.held_out)
+    assert not caplog.records
+    assert len(load("folder", tmp_path / "in", held_out=0.5).held_out) == 2
+    assert "data.held_out=0.5 has no effect" in caplog.text
+
+
 def test_a_zip_archive_is_as_good_as_the_folder(load, tmp_path):
     for number, name in enumerate(["a/1.png", "b/2.png", "b/3.png"]):
         draw(tmp_path / "in" / "pets" / name, number)
