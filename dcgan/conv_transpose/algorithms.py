@@ -35,6 +35,8 @@ ELEMENTS_PER_CHUNK = 2**19
 # So few to come out that a CPU is quicker with `subpixel`: forward and backward in 0.5 to 0.95 of the time of
 # `gemm`.
 FEW_CHANNELS = 8
+# More than so many small copies take longer than a large one more.
+MANY_PHASES = 16
 
 
 def scatter(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
@@ -107,26 +109,31 @@ def gemm(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     tall, wide = map(effective_kernel_size, geometry.kernel_size, geometry.dilation)
     height, width = h + blocks.shape[0] - 1, w + blocks.shape[1] - 1  # in places
 
-    like = like_products(x, weight)
-    output = _room(like, n, outputs, geometry, is_channels_last(x) or is_channels_last(weight))
+    like, last = like_products(x, weight), is_channels_last(x) or is_channels_last(weight)
     x = x.permute(0, 2, 3, 1).contiguous()  # once: every product below reads pixels, channel by channel
     starts, m = _parts(n, height * width * max(blocks.shape[2:]))
     pixels = x.new_empty(h, width, m, c)
     pixels[:, w:].zero_()
     sums = like.new_empty(height * width * m, blocks.shape[3])
     count = (h * width - blocks.shape[1] + 1) * m  # without the zeros after the last pixel
-    for start in starts:
+
+    def places_of(start: int) -> Tensor:
         pixels[:, :w] = x.narrow(0, start, m).permute(1, 2, 0, 3)
         rows = pixels.view(h * width * m, c).narrow(0, 0, count)
         sums.narrow(0, count, sums.shape[0] - count).zero_()  # the first product covers the others
         for i, j in itertools.product(*map(range, blocks.shape[:2])):
-            places = sums.narrow(0, (i * width + j) * m, count)
+            landing = sums.narrow(0, (i * width + j) * m, count)
             taps = (tall - i * sh, wide - j * sw)
             for columns in _columns(taps if i + j else (sh, sw), (sh, sw), outputs):
                 block = blocks[i, j].narrow(1, *columns)
-                places.narrow(1, *columns).addmm_(rows, block, beta=min(i + j, 1))
-        full = sums.view(height, width, m, sh, sw, outputs).permute(2, 5, 0, 3, 1, 4)
-        _interleave(full, output.narrow(0, start, m), geometry)
+                landing.narrow(1, *columns).addmm_(rows, block, beta=min(i + j, 1))
+        return sums.view(height, width, m, 1, sh, sw, outputs).permute(2, 3, 6, 0, 4, 1, 5)
+
+    if in_graph():  # which has one part
+        return _image(places_of(0), geometry, last)
+    output = _room(like, n, outputs, geometry, last)
+    for start in starts:
+        _write(places_of(start), output.narrow(0, start, m), geometry)
     return output
 
 
@@ -162,15 +169,17 @@ def subpixel(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     down, across, _, sh, sw, _ = blocks.shape
     blocks = blocks.reshape(down, across, groups, c // groups, sh * sw * outputs)
     channels = groups * sh * sw * outputs
-    if is_channels_last(x):
+    last = is_channels_last(x) or is_channels_last(weight)
+    if last:
         taps = blocks.permute(2, 4, 0, 1, 3).reshape(channels, down, across, c // groups).permute(0, 3, 1, 2)
     else:
         taps = blocks.permute(2, 4, 3, 0, 1).reshape(channels, c // groups, down, across)
     places = convolve(x, taps, padding=(down - 1, across - 1), groups=groups)
-    height, width = places.shape[2:]
-    places = places.reshape(n, groups, sh, sw, outputs, height, width).permute(0, 1, 4, 5, 2, 6, 3)
-    output = _room(places, n, groups * outputs, geometry, is_channels_last(x))
-    _interleave(places.reshape(n, groups * outputs, height, sh, width, sw), output, geometry)
+    places = places.reshape(n, groups, sh, sw, outputs, *places.shape[2:]).permute(0, 1, 4, 5, 2, 6, 3)
+    if in_graph():
+        return _image(places, geometry, last)
+    output = _room(places, n, groups * outputs, geometry, last)
+    _write(places, output, geometry)
     return output
 
 
@@ -252,28 +261,41 @@ def _room(like: Tensor, n: int, channels: int, geometry: Geometry, last: bool) -
     return like.new_empty_strided(size, strides_of(size, last))
 
 
-def _interleave(places: Tensor, output: Tensor, geometry: Geometry) -> None:
-    """Write what stands at each place, ``(N, O, H, sh, W, sw)``, to the output where its window is."""
-    _, _, height, sh, width, sw = places.shape
+def _image(places: Tensor, geometry: Geometry, last: bool) -> Tensor:
+    """What stands at each place, ``(N, G, O, H, sh, W, sw)``, as the output, in channels_last if ``last``."""
+    n, groups, outputs, height, sh, width, sw = places.shape
+    size, channels = (height * sh, width * sw), groups * outputs
+    if last:
+        image = places.permute(0, 3, 4, 5, 6, 1, 2).reshape(n, *size, channels).permute(0, 3, 1, 2)
+    else:
+        image = places.reshape(n, channels, *size)
+    return cropped(image, geometry)
+
+
+def _write(places: Tensor, output: Tensor, geometry: Geometry) -> None:
+    """Write `_image` to the output without making it first: cropped and interleaved at once, phase by phase."""
+    n, groups, outputs, height, sh, width, sw = places.shape
     (top, left), (y, x), size = geometry.padding, geometry.output_size, (height * sh, width * sw)
     if (top, left, y, x) == (0, 0, *size):
         output.view(places.shape).copy_(places)
         return
-    if in_graph():
-        output.copy_(cropped(places.reshape(*output.shape[:2], *size), geometry))
+    if sh * sw > MANY_PHASES:
+        output.copy_(_image(places, geometry, is_channels_last(output)))
         return
-    # Cropped in one go, each phase on its own.
     if min(top, left) < 0 or top + y > size[0] or left + x > size[1]:
         output.zero_()
+    output = output.view(n, groups, outputs, y, x)
     vertical, horizontal = _pixels_of_phases(sh, top, height, y), _pixels_of_phases(sw, left, width, x)
     for (i, (rows, down)), (j, (columns, across)) in itertools.product(
         enumerate(vertical), enumerate(horizontal)
     ):
-        output[:, :, rows, columns] = places[:, :, down, i, across, j]
+        output[..., rows, columns] = places[..., down, i, across, j]
 
 
 @remembered
-def _pixels_of_phases(stride: int, padding: int, places: int, output_size: int) -> list[tuple[slice, slice]]:
+def _pixels_of_phases(
+    stride: int, padding: int, places: int, output_size: int
+) -> tuple[tuple[slice, slice], ...]:
     """For each phase along an axis its output pixels, and the places where they stand."""
     pixels = []
     for phase in range(stride):
@@ -281,7 +303,7 @@ def _pixels_of_phases(stride: int, padding: int, places: int, output_size: int) 
         place = (first + padding - phase) // stride
         count = max(0, min(places - place, -(-(output_size - first) // stride)))
         pixels.append((slice(first, first + count * stride, stride), slice(place, place + count)))
-    return pixels
+    return tuple(pixels)
 
 
 def _columns(taps: Pair, stride: Pair, outputs: int) -> list[Pair]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dcgan.conv_transpose.arithmetic import Pair, conv_output_size, effective_kernel_size
 from dcgan.conv_transpose.cutting import ALL, part
-from dcgan.conv_transpose.graphs import in_graph, remembered
+from dcgan.conv_transpose.graphs import in_graph
 
 
 def convolve(
@@ -93,13 +93,8 @@ def _has_one_position(
     """Whether there is one matrix product to make, three times as fast on a CPU as PyTorch's convolution."""
     if x.device.type != "cpu" or groups > 1 or in_graph():
         return False
-    return _positions((x.shape[2], x.shape[3]), kernel_size, stride, padding, dilation) == (1, 1)
-
-
-@remembered
-def _positions(*sizes: Pair) -> tuple[int, ...]:
-    """Of a kernel, along each axis; from the arguments of `conv_output_size` as pairs."""
-    return tuple(conv_output_size(*axis) for axis in zip(*sizes, strict=True))
+    axes = zip(x.shape[2:], kernel_size, stride, padding, dilation, strict=True)
+    return all(conv_output_size(*axis) == 1 for axis in axes)
 
 
 def _covered(x: Tensor, kernel_size: Pair, padding: Pair, dilation: Pair) -> Tensor:

@@ -109,10 +109,8 @@ def checked_padding(padding: Padding) -> str | Pair | tuple[Pair, Pair]:
     if isinstance(padding, str):
         check_named(padding)
         return padding
-    if isinstance(padding, list | tuple) and any(isinstance(side, list | tuple) for side in padding):
-        if len(padding) != 2 or not all(
-            isinstance(side, list | tuple) and len(side) == 2 for side in padding
-        ):
+    if isinstance(padding, Iterable) and any(isinstance(side, Sequence) for side in padding):
+        if len(padding) != 2 or not all(isinstance(side, Sequence) and len(side) == 2 for side in padding):
             raise RuntimeError(f"padding must be ((top, bottom), (left, right)), got padding={padding!r}")
         vertical, horizontal = (pair("padding", side) for side in padding)
         return vertical, horizontal
@@ -144,7 +142,8 @@ def pair(name: str, value: Any) -> Pair:
         raise TypeError(f"conv_transpose2d(): {name} must be ints, got {value!r}")
     if len(values) != 2:
         raise RuntimeError(f"expected {name} to be one integer or a list of 2, got {name}={value!r}")
-    return values[0], values[1]
+    first, second = (int(one) if isinstance(one, Integral) else one for one in values)  # a SymInt stays one
+    return first, second
 
 
 def _crops(padding: str | Pair | tuple[Pair, Pair], geometry: Geometry) -> tuple[Pair, Pair]:

@@ -23,15 +23,21 @@ def in_graph() -> bool:
 
 
 def remembered(function: Callable[[*Ts], R]) -> Callable[[*Ts], R]:
-    """`functools.lru_cache` for functions of sizes, which in a graph are symbols that have no value yet.
+    """`functools.lru_cache` for functions of sizes, as in a graph, and with fake tensors, these may be symbols.
 
-    Just after a large product, whose numbers have driven Python from the cache, a dozen of its lines take a
-    twentieth of a millisecond.
+    It spares time: just after a large product, whose numbers have driven Python from the cache, a dozen of its lines
+    take a twentieth of a millisecond. Numbers in tuples must be of Python's own: equal ones count as the same.
     """
     known = lru_cache(typed=True)(function)
 
     @wraps(function)
     def answer(*args: *Ts) -> R:
-        return function(*args) if in_graph() else known(*args)
+        if in_graph():
+            return function(*args)
+        try:
+            hash(args)
+        except TypeError:  # symbols, or what the function shall refuse
+            return function(*args)
+        return known(*args)
 
     return answer

@@ -1,5 +1,6 @@
 """The layer and the function: numbers by hand, sizes, what goes in and what is refused."""
 
+import collections
 import copy
 import itertools
 
@@ -207,6 +208,7 @@ def test_a_bad_argument_is_named_with_its_value(arguments, message):
         ((X, W, None, 1, (0, 0.0)), r"padding must be ints, got \(0, 0.0\)"),
         ((X, W, None, 1, 0, 0, 1.0), "groups must be an int, got 1.0"),
         ((X, W, None, 1, 0, 0, True), "groups must be an int, got True"),
+        ((X, W, None, 1, 0, 0, [1]), r"groups must be an int, got \[1\]"),
     ],
 )
 def test_what_is_no_tensor_and_no_integer_is_a_type_error(arguments, message):
@@ -215,6 +217,31 @@ def test_what_is_no_tensor_and_no_integer_is_a_type_error(arguments, message):
         F.conv_transpose2d(*arguments)
     with pytest.raises(TypeError, match=message):
         conv_transpose2d(*arguments)
+
+
+def test_small_integers_of_numpy_do_not_wrap_and_are_not_remembered():
+    x, weight = torch.randn(1, 2, 131, 3), torch.randn(2, 3, 3, 3)
+    expected = F.conv_transpose2d(x, weight, None, 2)
+    for stride in (np.uint8(2), 2):
+        torch.testing.assert_close(conv_transpose2d(x, weight, None, stride), expected)
+
+
+def test_uneven_paddings_may_be_any_sequences():
+    expected = conv_transpose2d(X, W, None, 2, ((1, 2), (0, 1)))
+    for padding in ([range(1, 3), range(2)], collections.deque([(1, 2), (0, 1)])):
+        assert torch.equal(conv_transpose2d(X, W, None, 2, padding), expected)
+
+
+@algorithms
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=str)
+def test_a_large_kernel_has_many_phases(algorithm, memory_format):
+    x, weight = torch.randn(2, 3, 3, 2), torch.randn(3, 4, 9, 11)
+    ours = conv_transpose2d(
+        x.to(memory_format=memory_format), weight, None, (5, 7), (2, 3), algorithm=algorithm
+    )
+    torch.testing.assert_close(
+        ours, F.conv_transpose2d(x, weight, None, (5, 7), (2, 3)), rtol=1e-4, atol=1e-4
+    )
 
 
 @algorithms

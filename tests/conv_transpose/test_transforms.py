@@ -11,6 +11,8 @@ from hypothesis import strategies
 from torch._dynamo.testing import CompileCounter
 from torch._subclasses import FakeTensorMode
 from torch.func import functional_call, grad, hessian, jacfwd, jacrev, jvp, vmap
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dcgan.conv_transpose import ALGORITHMS, ConvTranspose2d, conv_transpose2d
@@ -423,6 +425,27 @@ def test_meta_and_fake_tensors_have_the_sizes_and_the_format(algorithm):
     assert output.shape == (2, 6, 11, 11)
     assert output.is_contiguous(memory_format=torch.channels_last)
     assert x.grad.shape == x.shape
+
+
+@in_graphs
+def test_fake_tensors_may_have_symbols_for_sizes(algorithm):
+    mode, weight = FakeTensorMode(shape_env=ShapeEnv(), allow_non_fake_inputs=True), torch.randn(4, 6, 3, 3)
+    symbols = StatelessSymbolicContext(dynamic_sizes=[DimDynamic.DYNAMIC] * 4)
+    x = mode.from_tensor(torch.randn(3, 4, 5, 6), symbolic_context=symbols)
+    with mode:
+        output = conv_transpose2d(x, weight, None, 2, 1, algorithm=algorithm)
+    assert output.shape == F.conv_transpose2d(torch.randn(3, 4, 5, 6), weight, None, 2, 1).shape
+
+
+@in_graphs
+@pytest.mark.filterwarnings("ignore:There is a performance drop")  # PyTorch's, of gemm's addmm_
+def test_a_vmap_can_be_recorded_for_all_sizes(algorithm):
+    def many(x, weight):
+        return vmap(partial(conv_transpose2d, stride=2, padding=1, algorithm=algorithm))(x, weight)
+
+    x, weight = torch.randn(2, 3, 4, 5, 6), torch.randn(2, 4, 6, 3, 3)
+    recorded = make_fx(many, tracing_mode="symbolic")(x, weight)
+    torch.testing.assert_close(recorded(x, weight), many(x, weight))
 
 
 @pytest.mark.parametrize("device", ["cpu", "meta"])
