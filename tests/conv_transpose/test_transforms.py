@@ -342,7 +342,7 @@ SIZES = ((1, 5, 5), (2, 4, 9), (70, 8, 3))
 
 @in_graphs
 def test_exported_with_any_batch_size_height_and_width(algorithm):
-    if torch.__version__ < (2, 12) and algorithm in ("gemm", "zero_insert"):
+    if torch.__version__ < (2, 12) and algorithm in ("gemm", "subpixel", "zero_insert"):
         pytest.skip("the exporter of PyTorch 2.11 cannot tell that one size is less than its double")
     layer = ConvTranspose2d(4, 6, 3, 2, 1, 1, algorithm=algorithm)
     batch, *sides = (
@@ -440,6 +440,9 @@ def test_fake_tensors_may_have_symbols_for_sizes(algorithm):
 @in_graphs
 @pytest.mark.filterwarnings("ignore:There is a performance drop")  # PyTorch's, of gemm's addmm_
 def test_a_vmap_can_be_recorded_for_all_sizes(algorithm):
+    if torch.__version__ < (2, 12) and algorithm == "scatter":
+        pytest.skip("matmul under vmap asks for numbers in PyTorch 2.11")
+
     def many(x, weight):
         return vmap(partial(conv_transpose2d, stride=2, padding=1, algorithm=algorithm))(x, weight)
 
