@@ -21,11 +21,10 @@ from dcgan.conv_transpose.arithmetic import (
     Geometry,
     Pair,
     effective_kernel_size,
-    inserted_zeros,
     transpose_padding,
 )
 from dcgan.conv_transpose.convolution import convolve, is_channels_last, strides_of
-from dcgan.conv_transpose.cutting import ALL, bordered, cropped, kernel_blocks, like_products, part
+from dcgan.conv_transpose.cutting import ALL, bordered, cropped, kernel_blocks, like_products, part, spread
 from dcgan.conv_transpose.graphs import in_graph, remembered
 
 Algorithm = Callable[[Tensor, Tensor, Geometry], Tensor]
@@ -64,11 +63,8 @@ def zero_insert(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     ``S - 1`` zeros, padding ``F - P - 1``, and the kernel flipped. Easy to picture and wasteful: of every
     ``stride * stride`` products all but one are with a zero.
     """
-    (n, c, h, w), (k, l) = x.shape, geometry.kernel_size
-    (sh, sw), (dh, dw) = geometry.stride, geometry.dilation
-    x = x.reshape(n, c, h, 1, w, 1)
-    x = F.pad(x, (0, inserted_zeros(sw), 0, 0, 0, inserted_zeros(sh)))  # (N, C, H, sh, W, sw)
-    x = part(x.reshape(n, c, h * sh, w * sw), ALL, ALL, slice((h - 1) * sh + 1), slice((w - 1) * sw + 1))
+    (k, l), (dh, dw) = geometry.kernel_size, geometry.dilation
+    x = spread(x, geometry.stride)
     top = transpose_padding(k, geometry.padding[0], dh)
     left = transpose_padding(l, geometry.padding[1], dw)
     bottom = geometry.output_size[0] - 1 + effective_kernel_size(k, dh) - x.shape[2] - top
@@ -112,14 +108,21 @@ def gemm(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     like, last = like_products(x, weight), is_channels_last(x) or is_channels_last(weight)
     x = x.permute(0, 2, 3, 1).contiguous()  # once: every product below reads pixels, channel by channel
     starts, m = _parts(n, height * width * max(blocks.shape[2:]))
-    pixels = x.new_empty(h, width, m, c)
-    pixels[:, w:].zero_()
-    sums = like.new_empty(height * width * m, blocks.shape[3])
+    recorded = in_graph()  # then no product may read what was written into, as `spread` explains
+    if not recorded:
+        pixels = x.new_empty(h, width, m, c)
+        pixels[:, w:].zero_()
+    sums = (like.new_zeros if recorded else like.new_empty)(height * width * m, blocks.shape[3])
     count = (h * width - blocks.shape[1] + 1) * m  # without the zeros after the last pixel
 
     def places_of(start: int) -> Tensor:
-        pixels[:, :w] = x.narrow(0, start, m).permute(1, 2, 0, 3)
-        rows = pixels.view(h * width * m, c).narrow(0, 0, count)
+        images = x.narrow(0, start, m).permute(1, 2, 0, 3)
+        if recorded:
+            rows = F.pad(images, (0, 0, 0, 0, 0, width - w))
+        else:
+            pixels[:, :w] = images
+            rows = pixels
+        rows = rows.reshape(h * width * m, c).narrow(0, 0, count)
         sums.narrow(0, count, sums.shape[0] - count).zero_()  # the first product covers the others
         for i, j in itertools.product(*map(range, blocks.shape[:2])):
             landing = sums.narrow(0, (i * width + j) * m, count)
@@ -129,7 +132,7 @@ def gemm(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
                 landing.narrow(1, *columns).addmm_(rows, block, beta=min(i + j, 1))
         return sums.view(height, width, m, 1, sh, sw, outputs).permute(2, 3, 6, 0, 4, 1, 5)
 
-    if in_graph():  # which has one part
+    if recorded:  # a graph has one part
         return _image(places_of(0), geometry, last)
     output = _room(like, n, outputs, geometry, last)
     for start in starts:

@@ -9,20 +9,20 @@ Legend: as in `algorithms`.
 import torch.nn.functional as F
 from torch import Tensor
 
-from dcgan.conv_transpose.arithmetic import Geometry, effective_kernel_size
+from dcgan.conv_transpose.arithmetic import Geometry, Pair, inserted_zeros
 
 ALL = slice(None)
 
 
-def dilated(weight: Tensor, geometry: Geometry) -> Tensor:
-    """The kernel with the zeros that dilation puts between its taps."""
-    if max(geometry.dilation) == 1:
-        return weight
-    spread = weight.new_zeros(
-        *weight.shape[:2], *map(effective_kernel_size, geometry.kernel_size, geometry.dilation)
-    )
-    spread[:, :, :: geometry.dilation[0], :: geometry.dilation[1]] = weight
-    return spread
+def spread(x: Tensor, step: Pair) -> Tensor:
+    """With zeros between the pixels, or the taps, of ``x`` ``(A, B, H, W)``, so that these are ``step`` apart.
+
+    Nothing is written into: `torch.func.linearize` takes a buffer for a constant, and loses what goes there.
+    """
+    a, b, h, w = x.shape
+    x = F.pad(x.reshape(a, b, h, 1, w, 1), (0, inserted_zeros(step[1]), 0, 0, 0, inserted_zeros(step[0])))
+    x = x.reshape(a, b, h * step[0], w * step[1])
+    return part(x, ALL, ALL, slice((h - 1) * step[0] + 1), slice((w - 1) * step[1] + 1))
 
 
 def kernel_blocks(weight: Tensor, geometry: Geometry) -> Tensor:
@@ -31,7 +31,7 @@ def kernel_blocks(weight: Tensor, geometry: Geometry) -> Tensor:
     Zeros fill the last blocks where the kernel does not come out even. A lone pixel meets no other: all of its kernel is
     one block.
     """
-    kernel = dilated(weight, geometry)
+    kernel = weight if max(geometry.dilation) == 1 else spread(weight, geometry.dilation)
     c, outputs, tall, wide = kernel.shape
     sh = tall if geometry.input_size[0] == 1 else geometry.stride[0]
     sw = wide if geometry.input_size[1] == 1 else geometry.stride[1]

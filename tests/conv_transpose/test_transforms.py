@@ -76,19 +76,24 @@ def test_any_geometry_has_the_output_and_the_gradients_of_the_built_in(algorithm
         assert (ours - theirs).norm() <= 1e-12 * theirs.norm()
 
 
+@pytest.fixture
+def nan_in_new_memory():
+    """What is read before it is written is seen: PyTorch fills new memory with NaN."""
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
 @algorithms
+@pytest.mark.usefixtures("nan_in_new_memory")
 def test_memory_that_is_not_written_yet_is_not_read(algorithm):
-    torch.use_deterministic_algorithms(True)  # then PyTorch fills new memory with NaN
-    try:
-        for k, s, p, op in ((3, 1, 0, 0), (2, 3, 0, 2), (4, 2, 1, 1), (5, 2, 2, 1)):
-            for size in ((1, 1), (1, 3), (5, 14)):
-                x, weight = torch.randn(2, 3, *size), torch.randn(3, 2, k, k)
-                if size == (1, 1) and p:
-                    continue
-                output = conv_transpose2d(x, weight, None, s, p, op, algorithm=algorithm)
-                torch.testing.assert_close(output, F.conv_transpose2d(x, weight, None, s, p, op))
-    finally:
-        torch.use_deterministic_algorithms(False)
+    for k, s, p, op in ((3, 1, 0, 0), (2, 3, 0, 2), (4, 2, 1, 1), (5, 2, 2, 1)):
+        for size in ((1, 1), (1, 3), (5, 14)):
+            x, weight = torch.randn(2, 3, *size), torch.randn(3, 2, k, k)
+            if size == (1, 1) and p:
+                continue
+            output = conv_transpose2d(x, weight, None, s, p, op, algorithm=algorithm)
+            torch.testing.assert_close(output, F.conv_transpose2d(x, weight, None, s, p, op))
 
 
 @algorithms
@@ -402,16 +407,26 @@ def test_traced_symbolically():
 
 
 @algorithms
+@pytest.mark.parametrize(
+    ("size", "how"),
+    [
+        ((5, 6), {"stride": 2}),
+        ((5, 6), {"stride": 2, "padding": 1, "dilation": 2, "groups": 2}),
+        ((1, 3), {"stride": 5, "output_padding": 3}),
+    ],
+    ids=str,
+)
+@pytest.mark.usefixtures("nan_in_new_memory")
 @pytest.mark.filterwarnings("ignore:Attempted to insert a get_attr Node")  # of PyTorch about its own, too
-def test_linearized(algorithm):
-    x, direction, weight = torch.randn(2, 4, 5, 6), torch.randn(2, 4, 5, 6), torch.randn(4, 3, 3, 3)
-
-    def up(image):
-        return conv_transpose2d(image, weight, None, 2, algorithm=algorithm)
-
-    output, derivative = torch.func.linearize(up, x)
-    torch.testing.assert_close(output, up(x))
-    torch.testing.assert_close(derivative(direction), F.conv_transpose2d(direction, weight, None, 2))
+def test_linearized(algorithm, size, how):
+    x, weight = torch.randn(2, 4, *size), torch.randn(4, 3, 3, 3)
+    by_x, by_weight = torch.randn_like(x), torch.randn_like(weight)
+    up = partial(F.conv_transpose2d, bias=None, **how)
+    output, derivative = torch.func.linearize(
+        lambda x, weight: conv_transpose2d(x, weight, None, **how, algorithm=algorithm), x, weight
+    )
+    torch.testing.assert_close(output, up(x, weight))
+    torch.testing.assert_close(derivative(by_x, by_weight), up(by_x, weight) + up(x, by_weight))
 
 
 @in_graphs
