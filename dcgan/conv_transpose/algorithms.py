@@ -25,7 +25,7 @@ from dcgan.conv_transpose.arithmetic import (
 )
 from dcgan.conv_transpose.convolution import convolve, is_channels_last, strides_of
 from dcgan.conv_transpose.cutting import ALL, bordered, cropped, kernel_blocks, like_products, part, spread
-from dcgan.conv_transpose.graphs import in_graph, remembered
+from dcgan.conv_transpose.graphs import plain_only, remembered
 
 Algorithm = Callable[[Tensor, Tensor, Geometry], Tensor]
 
@@ -53,7 +53,7 @@ def scatter(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
         tap = weight[..., i, j].transpose(1, 2) @ x  # (N, G, o, H * W)
         rows = slice(i * dh, i * dh + (h - 1) * sh + 1, sh)
         columns = slice(j * dw, j * dw + (w - 1) * sw + 1, sw)
-        part(full, ALL, ALL, rows, columns).add_(tap.reshape(n, full.shape[1], h, w))
+        full = _added(full, tap.reshape(n, full.shape[1], h, w), rows, columns)
     return cropped(full, geometry)
 
 
@@ -92,8 +92,10 @@ def gemm(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     matrix product with all pixels, which the multiplication itself adds to the rows where it lands. Nearly
     all of the time goes into multiplying, by no inserted zero unless the kernel is dilated, and nothing
     larger than the output is written. A few images at a time, so that the sums stay in the cache until they
-    go to the output.
+    go to the output. All of this is writing into memory, which may get lost in a graph: there it is `subpixel`.
     """
+    if plain_only():
+        return subpixel(x, weight, geometry)
     if geometry.groups > 1:
         single, groups = geometry._replace(groups=1), geometry.groups
         pairs = zip(x.chunk(groups, dim=1), weight.chunk(groups), strict=True)
@@ -108,21 +110,16 @@ def gemm(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     like, last = like_products(x, weight), is_channels_last(x) or is_channels_last(weight)
     x = x.permute(0, 2, 3, 1).contiguous()  # once: every product below reads pixels, channel by channel
     starts, m = _parts(n, height * width * max(blocks.shape[2:]))
-    recorded = in_graph()  # then no product may read what was written into, as `spread` explains
-    if not recorded:
-        pixels = x.new_empty(h, width, m, c)
-        pixels[:, w:].zero_()
-    sums = (like.new_zeros if recorded else like.new_empty)(height * width * m, blocks.shape[3])
+    pixels = x.new_empty(h, width, m, c)
+    pixels[:, w:].zero_()
     count = (h * width - blocks.shape[1] + 1) * m  # without the zeros after the last pixel
+    rows = pixels.view(h * width * m, c).narrow(0, 0, count)
+    sums = like.new_empty(height * width * m, blocks.shape[3])
+    places = sums.view(height, width, m, 1, sh, sw, outputs).permute(2, 3, 6, 0, 4, 1, 5)
+    output = _room(like, n, outputs, geometry, last)
 
-    def places_of(start: int) -> Tensor:
-        images = x.narrow(0, start, m).permute(1, 2, 0, 3)
-        if recorded:
-            rows = F.pad(images, (0, 0, 0, 0, 0, width - w))
-        else:
-            pixels[:, :w] = images
-            rows = pixels
-        rows = rows.reshape(h * width * m, c).narrow(0, 0, count)
+    for start in starts:
+        pixels[:, :w] = x.narrow(0, start, m).permute(1, 2, 0, 3)
         sums.narrow(0, count, sums.shape[0] - count).zero_()  # the first product covers the others
         for i, j in itertools.product(*map(range, blocks.shape[:2])):
             landing = sums.narrow(0, (i * width + j) * m, count)
@@ -130,13 +127,7 @@ def gemm(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
             for columns in _columns(taps if i + j else (sh, sw), (sh, sw), outputs):
                 block = blocks[i, j].narrow(1, *columns)
                 landing.narrow(1, *columns).addmm_(rows, block, beta=min(i + j, 1))
-        return sums.view(height, width, m, 1, sh, sw, outputs).permute(2, 3, 6, 0, 4, 1, 5)
-
-    if recorded:  # a graph has one part
-        return _image(places_of(0), geometry, last)
-    output = _room(like, n, outputs, geometry, last)
-    for start in starts:
-        _write(places_of(start), output.narrow(0, start, m), geometry)
+        _write(places, output.narrow(0, start, m), geometry)
     return output
 
 
@@ -154,9 +145,8 @@ def phase(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
         image = bordered(x, *horizontal.border, *vertical.border)
         kernel = _flipped(part(weight, ALL, ALL, vertical.taps, horizontal.taps), geometry.groups)
         dilation = (vertical.dilation, horizontal.dilation)
-        output[:, :, vertical.pixels, horizontal.pixels] = convolve(
-            image, kernel, dilation=dilation, groups=geometry.groups
-        )
+        pixels = convolve(image, kernel, dilation=dilation, groups=geometry.groups)
+        output = _added(output, pixels, vertical.pixels, horizontal.pixels)
     return output
 
 
@@ -179,7 +169,7 @@ def subpixel(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
         taps = blocks.permute(2, 4, 3, 0, 1).reshape(channels, c // groups, down, across)
     places = convolve(x, taps, padding=(down - 1, across - 1), groups=groups)
     places = places.reshape(n, groups, sh, sw, outputs, *places.shape[2:]).permute(0, 1, 4, 5, 2, 6, 3)
-    if in_graph():
+    if plain_only():
         return _image(places, geometry, last)
     output = _room(places, n, groups * outputs, geometry, last)
     _write(places, output, geometry)
@@ -192,7 +182,7 @@ def auto(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     Everywhere `phase` is for groups, whose many small products a grouped convolution does at once; for
     dilation, whose zeros the others would multiply by; and for a graph that is being compiled or exported.
     """
-    if in_graph() or not geometry.groups == max(geometry.dilation) == 1:
+    if plain_only() or not geometry.groups == max(geometry.dilation) == 1:
         return phase(x, weight, geometry)
     many = x.device.type == "cpu" and weight.shape[1] > FEW_CHANNELS
     return (gemm if many else subpixel)(x, weight, geometry)
@@ -248,14 +238,22 @@ def convolution_matrix(weight: Tensor, geometry: Geometry) -> Tensor:
 def _parts(n: int, numbers: int) -> tuple[Sequence[int], int]:
     """Where to begin and how many images to take at once, of ``n`` with so many numbers each.
 
-    The last part overlaps the one before it where they do not come out even. A graph has but one part, or
-    it would hold for one batch size only.
+    The last part overlaps the one before it where they do not come out even.
     """
-    if in_graph():
-        return [0], n
     parts = -(-n // max(1, ELEMENTS_PER_CHUNK // numbers))
     at_once = -(-n // max(1, parts))
     return [min(part * at_once, n - at_once) for part in range(parts)], at_once
+
+
+def _added(image: Tensor, pixels: Tensor, rows: slice, columns: slice) -> Tensor:
+    """``image[:, :, rows, columns] += pixels``; in a graph a new image, as writes into a constant one may be lost there."""
+    if not plain_only():
+        part(image, ALL, ALL, rows, columns).add_(pixels)
+        return image
+    top, left = rows.start, columns.start
+    pixels = spread(pixels, (rows.step, columns.step))
+    below, right = image.shape[2] - top - pixels.shape[2], image.shape[3] - left - pixels.shape[3]
+    return image + F.pad(pixels, (left, right, top, below))
 
 
 def _room(like: Tensor, n: int, channels: int, geometry: Geometry, last: bool) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dcgan.conv_transpose.arithmetic import Pair, conv_output_size, effective_kernel_size
 from dcgan.conv_transpose.cutting import ALL, part
-from dcgan.conv_transpose.graphs import in_graph
+from dcgan.conv_transpose.graphs import plain_only
 
 
 def convolve(
@@ -91,7 +91,7 @@ def _has_one_position(
     x: Tensor, kernel_size: Pair, stride: Pair, padding: Pair, dilation: Pair, groups: int
 ) -> bool:
     """Whether there is one matrix product to make, three times as fast on a CPU as PyTorch's convolution."""
-    if x.device.type != "cpu" or groups > 1 or in_graph():
+    if x.device.type != "cpu" or groups > 1 or plain_only():
         return False
     axes = zip(x.shape[2:], kernel_size, stride, padding, dilation, strict=True)
     return all(conv_output_size(*axis) == 1 for axis in axes)

@@ -15,10 +15,7 @@ ALL = slice(None)
 
 
 def spread(x: Tensor, step: Pair) -> Tensor:
-    """With zeros between the pixels, or the taps, of ``x`` ``(A, B, H, W)``, so that these are ``step`` apart.
-
-    Nothing is written into: `torch.func.linearize` takes a buffer for a constant, and loses what goes there.
-    """
+    """With zeros between the pixels, or the taps, of ``x`` ``(A, B, H, W)``, so that these are ``step`` apart."""
     a, b, h, w = x.shape
     x = F.pad(x.reshape(a, b, h, 1, w, 1), (0, inserted_zeros(step[1]), 0, 0, 0, inserted_zeros(step[0])))
     x = x.reshape(a, b, h * step[0], w * step[1])

@@ -22,7 +22,7 @@ from dcgan.conv_transpose.algorithms import Algorithm
 from dcgan.conv_transpose.arithmetic import Geometry, Pair, conv_output_size
 from dcgan.conv_transpose.convolution import convolve, correlate, is_channels_last, strides_of
 from dcgan.conv_transpose.cutting import bordered
-from dcgan.conv_transpose.graphs import in_graph, remembered
+from dcgan.conv_transpose.graphs import nests_forward_mode, plain_only, remembered
 
 # Asked once: in a graph PyTorch 2.11 cannot answer.
 AUTOCAST = {device for device in ("cpu", "cuda", "mps", "xpu") if torch.amp.is_autocast_available(device)}
@@ -72,7 +72,7 @@ class Derivative(Function):
         given = [role for role in ROLES if role != ctx.wanted]
         values = {role: value.conj() for role, value in zip(given, ctx.saved_tensors, strict=True)}
         # The gradient may come in any format, and with one channel or image it does; that of the factors decides.
-        last = any(map(is_channels_last, ctx.saved_tensors)) and not in_graph()
+        last = any(map(is_channels_last, ctx.saved_tensors)) and not plain_only()
         values[ctx.wanted] = (
             grad if not last or is_channels_last(grad) else _in_format(grad, *ctx.saved_tensors)
         )
@@ -86,7 +86,15 @@ class Derivative(Function):
 
     @staticmethod
     def jvp(ctx: Any, _: None, d_first: Tensor, d_second: Tensor, *__: None) -> Tensor:
-        """The product rule."""
+        """The product rule.
+
+        Raises:
+            NotImplementedError: within a further forward mode, which PyTorch would pass over in silence.
+        """
+        if nests_forward_mode():
+            raise NotImplementedError(
+                "forward mode within forward mode takes plain operations, which algorithm='matrix' has not; choose another"
+            )
         first, second = ctx.saved_tensors
         left: Tensor = Derivative.apply(ctx.wanted, d_first, second, *ctx.how)
         right: Tensor = Derivative.apply(ctx.wanted, first, d_second, *ctx.how)
@@ -139,7 +147,7 @@ def without_autocast(device: str) -> Any:
 def _in_format(result: Tensor, *factors: Tensor) -> Tensor:
     last = any(map(is_channels_last, factors))
     strides = strides_of(result.shape, last)
-    graph = in_graph()
+    graph = plain_only()
     if not graph and result.stride() == strides and not result._is_view():
         return result
     # The older vmap knows no contiguous(memory_format=torch.channels_last).

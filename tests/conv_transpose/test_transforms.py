@@ -419,14 +419,35 @@ def test_traced_symbolically():
 @pytest.mark.usefixtures("nan_in_new_memory")
 @pytest.mark.filterwarnings("ignore:Attempted to insert a get_attr Node")  # of PyTorch about its own, too
 def test_linearized(algorithm, size, how):
-    x, weight = torch.randn(2, 4, *size), torch.randn(4, 3, 3, 3)
-    by_x, by_weight = torch.randn_like(x), torch.randn_like(weight)
-    up = partial(F.conv_transpose2d, bias=None, **how)
-    output, derivative = torch.func.linearize(
-        lambda x, weight: conv_transpose2d(x, weight, None, **how, algorithm=algorithm), x, weight
+    """As part of a function, whose derivative needs the layer's output, too."""
+    tensors = torch.randn(2, 4, *size, dtype=torch.float64), torch.randn(4, 3, 3, 3, dtype=torch.float64)
+    directions = tuple(map(torch.randn_like, tensors))
+    ours, theirs = (
+        lambda x, weight, f=function: f(x, weight, None, **how).pow(3)
+        for function in (partial(conv_transpose2d, algorithm=algorithm), F.conv_transpose2d)
     )
-    torch.testing.assert_close(output, up(x, weight))
-    torch.testing.assert_close(derivative(by_x, by_weight), up(by_x, weight) + up(x, by_weight))
+    output, derivative = torch.func.linearize(ours, *tensors)
+    expected = jvp(theirs, tensors, directions)
+    torch.testing.assert_close((output, derivative(*directions)), expected)
+
+
+@in_graphs
+def test_forward_mode_of_forward_mode(algorithm):
+    x, weight = torch.randn(2, 2, 2, 3, dtype=torch.float64), torch.randn(2, 2, 3, 3, dtype=torch.float64)
+
+    def function(x, weight):
+        return conv_transpose2d(x, weight, None, 2, 1, algorithm=algorithm).pow(3).sum()
+
+    forward = jacfwd(jacfwd(function, 1), 0)(x, weight)
+    torch.testing.assert_close(forward, jacrev(jacrev(function, 1), 0)(x, weight))
+
+
+def test_a_forward_mode_that_would_be_wrong_is_refused():
+    x, weight = torch.randn(2, 2, 2, 3), torch.randn(2, 2, 3, 3)
+    with pytest.raises(NotImplementedError, match="algorithm='matrix'"):
+        jacfwd(jacfwd(lambda x, weight: conv_transpose2d(x, weight, algorithm="matrix").sum(), 1), 0)(
+            x, weight
+        )
 
 
 @in_graphs
