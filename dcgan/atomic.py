@@ -1,7 +1,7 @@
 """A file that appears whole or not at all, whatever ends the process that writes it."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -10,14 +10,22 @@ def replacing(path: Path) -> Iterator[Path]:
     """A hidden file beside ``path`` to write to, with its ending; it takes that name unless an error came.
 
     The directories on the way are made.
+
+    Raises:
+        OSError: naming ``path``, if the disk does not take it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
         partial.replace(path)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -40,6 +40,9 @@ CONFIG_DIR = next(
     if path.is_dir()
 )
 MAX_NAME_LENGTH = 200  # of a directory that is made of settings; most systems take 255
+NO_NUMBER = re.compile(
+    r"Value '(.*)' of type '\w+' could not be converted to (Integer|Float)"
+)  # says OmegaConf
 _directories: set[Path] = set()  # of the runs of the sweep that is under way
 
 
@@ -186,17 +189,11 @@ def quoted(arguments: Iterable[str]) -> list[str]:
 
     Not what is quoted already, nor in a sweep what has several values.
     """
-    given, texts = list(arguments), texts_of(Config)
+    given = list(arguments)
     several = bool({"-m", "--multirun"} & {*given})
     for place, argument in enumerate(given):
         key, _, value = argument.partition("=")
-        if (
-            key in texts
-            and value
-            and value[0] not in "'\""
-            and value != "null"
-            and not (several and "," in value)
-        ):
+        if _is_text(key, value) and not (several and "," in value):
             # Hydra's own rule: a quote is escaped by a backslash, and backslashes before one by another each.
             escaped = re.sub(
                 r"(\\*)('|$)", lambda found: 2 * found[1] + "\\'" * bool(found[2]), _from_home(value)
@@ -219,14 +216,19 @@ def output(named: str | None, own: Path, overwrite: bool, *, directory: bool = F
         UserError: if something of that name is there and shall not be overwritten, or is no file, or no ``directory``.
     """
     if named is None:
+        if own.parent.exists() and not os.access(own.parent, os.W_OK):
+            raise UserError(f"{own.parent} may not be written to; set out= to another place")
         return own
     path = Path(named)
     if path.exists() and not overwrite:
         raise UserError(f"out={named} exists; set another out=, or overwrite=true")
     if path.exists() and path.is_dir() != directory:
         raise UserError(f"out={named} is {'no' if directory else 'a'} directory; set another out=")
-    if not (parent := next(p for p in path.absolute().parents if p.exists())).is_dir():
+    parent = next(p for p in path.absolute().parents if p.exists())
+    if not parent.is_dir():
         raise UserError(f"out={named} cannot be made: {parent} is no directory")
+    if not os.access(parent, os.W_OK):
+        raise UserError(f"out={named} cannot be made: {parent} may not be written to; set another out=")
     return path
 
 
@@ -278,10 +280,18 @@ def sentence(error: BaseException, schema: Any = Config) -> str:
     if isinstance(cause, ConfigKeyError | ConfigAttributeError):
         return _unknown(str(cause.full_key or cause.key), schema)
     text = str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or 'a file'} cannot be used ({error.strerror}); mend that and run the same command again"
     if isinstance(cause, MissingMandatoryValue):
         text = f"{cause.full_key}= is missing; --help says what it is"
     elif isinstance(cause, OmegaConfBaseException) and "is not a ListConfig" in str(cause.msg):
         text = f"{cause.full_key} must be a list in brackets, such as '{cause.full_key}=[a,b]'"
+    elif isinstance(cause, OmegaConfBaseException) and "is not a subclass of" in str(cause.msg):
+        own = [name for name in settings_of(schema) if name.startswith(f"{cause.full_key}.")]
+        text = f"{cause.full_key} is a group of settings; set one of {', '.join(own)}"
+    elif isinstance(cause, OmegaConfBaseException) and (no_number := NO_NUMBER.match(str(cause.msg))):
+        wanted = {"Integer": "a whole number, written like 1000", "Float": "a number"}[no_number[2]]
+        text = f"{cause.full_key}={no_number[1]} must be {wanted}"
     elif isinstance(cause, OmegaConfBaseException):
         # Its further lines name OmegaConf's own types.
         text = ": ".join(filter(None, [cause.full_key, str(cause.msg).splitlines()[0]]))
@@ -300,6 +310,13 @@ def settings_of(schema: Any, prefix: str = "") -> dict[str, Any]:
 def texts_of(schema: Any) -> set[str]:
     """The full names of the settings of a dataclass that are any text."""
     return {name for name, kind in settings_of(schema).items() if kind in (str, str | None)}
+
+
+def _is_text(key: str, value: str) -> bool:
+    """Whether a value is one that Hydra could take for something else: a text, or the choice of a group."""
+    if (CONFIG_DIR / key).is_dir():
+        return re.fullmatch(r"[-+.\d].*|true|false|null|nan|inf", value, re.IGNORECASE) is not None
+    return key in texts_of(Config) and value not in ("", "null") and value[0] not in "'\""
 
 
 def _from_home(text: str) -> str:

@@ -4,6 +4,7 @@ The graph has ordinary operators only: the from-scratch layer is written in them
 """
 
 import importlib.util
+import io
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,13 +56,14 @@ def export(trained: TrainedGenerator, kind: ExportFormat, path: Path) -> None:
             assert program is not None
             program.save(partial)
         elif kind is ExportFormat.torch_export:
-            with partial.open("wb") as file:  # PyTorch complains of a name with another ending than .pt2
-                torch.export.save(_program(trained), file)
+            content = io.BytesIO()
+            torch.export.save(_program(trained), content)
+            partial.write_bytes(content.getvalue())
         else:
-            from safetensors.torch import save_file  # noqa: PLC0415 - may be missing
+            from safetensors.torch import save  # noqa: PLC0415 - may be missing
 
             about = {"config": json.dumps(trained.config.to_plain()), "num_classes": str(trained.num_classes)}
-            save_file(trained.network.state_dict(), partial, about)
+            partial.write_bytes(save(trained.network.state_dict(), about))
 
 
 def _program(trained: TrainedGenerator) -> "ExportedProgram":

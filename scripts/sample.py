@@ -148,7 +148,7 @@ def main() -> None:
     files = options.format is Format.files
     out = cli.output(options.out, cli.of_run(run, own), options.overwrite, directory=files)
     endings = PICTURES if own.endswith(".png") else (Path(own).suffix,)
-    if not files and out.suffix not in endings:
+    if not files and out.suffix.lower() not in endings:
         raise UserError(f"out={out} must end in {' or '.join(endings)} with format={options.format}")
 
     # After the arguments are checked: importing torch takes seconds.

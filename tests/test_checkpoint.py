@@ -1,11 +1,13 @@
 """A checkpoint is whole, or it is not there; what is not sound is not loaded."""
 
+import errno
 import pickle
 
 import pytest
 import torch
 
 from dcgan import checkpoint
+from dcgan.atomic import replacing
 from dcgan.errors import UserError
 
 STATE = {"weights": torch.arange(1000.0), "config": {"seed": 1}}
@@ -104,3 +106,12 @@ def test_another_format_version_is_named(tmp_path, monkeypatch):
     monkeypatch.undo()
     with pytest.raises(UserError, match="has checkpoint format 99, this program reads 1"):
         checkpoint.load(path)
+
+
+def test_a_full_disk_is_told_of_the_file_that_was_to_be(tmp_path):
+    with pytest.raises(OSError, match="No space left") as caught, replacing(tmp_path / "x.png"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert caught.value.filename == str(tmp_path / "x.png")
+    (tmp_path / "file").touch()
+    with pytest.raises(FileExistsError), replacing(tmp_path / "file" / "x.png"):
+        pytest.fail("there is no such directory")

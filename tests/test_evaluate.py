@@ -181,7 +181,7 @@ def test_pictures_without_classes_are_evaluated_and_others_are_refused(here, tmp
     failed = here("train", "experiment=smoke", *folder, *few, "evaluate_every=2")
     assert failed.returncode == 1
     assert (
-        "half of them to measure against, here 12; find more pictures, or set evaluate_every=0"
+        "half of them to measure against, here 12; find more pictures (a training does without an evaluation if evaluate_every=0)"
         in failed.stderr.splitlines()[-1]
     )
     assert not (tmp_path / "outputs" / "few").exists()

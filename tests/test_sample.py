@@ -1,5 +1,6 @@
 """``scripts/sample.py``: images from a run, each a function of its seed."""
 
+import os
 import shutil
 
 import numpy as np
@@ -87,6 +88,7 @@ def test_weights_statistics_and_truncation_are_those_asked_for(here, run):
         (["run=outputs/tiny", "truncation=0"], "truncation=0.0 must be above 0 and at most 1"),
         (["run=outputs/tiny", "truncation=1.5"], "truncation=1.5 must be above 0 and at most 1"),
         (["run=none", "out=threes"], "out=threes must end in .png or .jpg or .webp with format=grid"),
+        (["run=none", "out=threes.PNG"], "run=none does not exist"),
         (["run=none", "out=digits", "format=npz"], "out=digits must end in .npz with format=npz"),
         (["run=none", "out=walk.png", "format=gif"], "out=walk.png must end in .gif with format=gif"),
         (["run=none", "format=arithmetic", "seeds=1"], "format=arithmetic needs seeds=, minus= and plus="),
@@ -95,7 +97,7 @@ def test_weights_statistics_and_truncation_are_those_asked_for(here, run):
         (["run=none", "format=film", "weights=raw"], "weights=raw has no effect with format=film"),
         (
             ["run=outputs/tiny", "count=[1"],
-            "count: Value '[1' of type 'str' could not be converted to Integer",
+            "count=[1 must be a whole number, written like 1000",
         ),
         (["run=outputs/tiny", "seeds=5-2,7"], "seeds=5-2,7: 5-2 is an empty range"),
         (
@@ -396,3 +398,12 @@ def test_ranges_are_read_as_they_are_written():
     for wrong in ("", "3-", "-3", "1,,2", "x", "5-2"):
         with pytest.raises(UserError, match="seeds="):
             sampling.parse_numbers("seeds", wrong)
+
+
+def test_where_nothing_can_be_written_is_said_before_anything_is_made(here, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everywhere
+    assert_refused(
+        here("sample.py", "run=none", "out=new/x.png"), f"{tmp_path} may not be written to; set another out="
+    )
+    (tmp_path / "run").mkdir()
+    assert_refused(here("sample.py", "run=run"), "run may not be written to; set out= to another place")

@@ -4,6 +4,8 @@ Each takes the input, the weight and a `Geometry` and gives the same numbers; th
 make visible and in what they cost. None calls a transposed convolution of the framework. The gradients are the
 same for all, see `gradients`.
 
+Read ``part(x, i, j)`` as ``x[i, j]``, and what is made `like_products` as zeros; `cutting` says why.
+
 Legend: ``N`` batch, ``C`` input channels, ``O`` output channels, ``G`` groups, ``H W`` input size,
 ``K L`` kernel size, ``Y X`` output size; ``c`` and ``o`` are channels of one group.
 """

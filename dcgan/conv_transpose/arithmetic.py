@@ -57,7 +57,7 @@ def full_output_size(size: int, kernel_size: int, stride: int = 1, dilation: int
 def overlap(kernel_size: int, stride: int = 1, dilation: int = 1) -> tuple[int, int]:
     """The fewest and the most taps that meet at an output pixel, along an axis and away from the border.
 
-    Where they differ, an even input comes out uneven: a checkerboard (Odena et al. 2016).
+    Where they differ, equal weights make an even input uneven: a checkerboard (Odena et al. 2016).
     """
     counts = [
         sum((pixel - tap * dilation) % stride == 0 for tap in range(kernel_size)) for pixel in range(stride)

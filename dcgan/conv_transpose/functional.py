@@ -35,8 +35,8 @@ def conv_transpose2d(
         padding: rows and columns cropped from each side of the full output. Beyond PyTorch's function:
             ``((top, bottom), (left, right))``, where a negative number extends by zeros, or the padding
             of the convolution that this undoes: ``"valid"``, ``"same"`` or ``"full"``.
-        output_padding: further rows and columns at the bottom and the right. They are computed like all
-            others, not filled with zeros. Less than the stride or less than the dilation.
+        output_padding: further rows and columns at the bottom and the right: what ``padding`` would have cropped of the
+            full output, and zeros beyond it. Less than the stride or less than the dilation.
         groups: number of independent blocks of channels.
         dilation: step between the taps of the kernel.
         algorithm: a name in `dcgan.conv_transpose.ALGORITHMS`.

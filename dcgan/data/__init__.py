@@ -14,7 +14,7 @@ import numpy.typing as npt
 from dcgan.choices import DataName, OnBadFile
 from dcgan.config import DataConfig
 from dcgan.data import arrays, trees
-from dcgan.data.batches import Batches, ImageSet
+from dcgan.data.batches import Batches, ImageSet, firsts_of_classes, places_in_classes
 from dcgan.data.files import Source, digest
 from dcgan.data.store import prepare
 from dcgan.errors import UserError
@@ -83,16 +83,18 @@ def load(config: DataConfig) -> Data:
 
 
 def _share(source: Source, share: float) -> npt.NDArray[np.bool_]:
-    """Which pictures to hold out: of every class the ``share`` whose names have the lowest hashes.
+    """Which pictures to hold out: of every class about the ``share`` whose names have the lowest hashes, and never all.
 
-    So a picture stays on its side when others are added, but for a few at the border.
+    So a picture stays on its side when others are added, but for a few at the border. Classes of a few pictures
+    give one or none.
     """
     hashes = np.array([int(digest([name])[:15], 16) for name in source.files.names])
+    order = np.argsort(hashes)
+    places = places_in_classes(source.labels, order)
+    places[firsts_of_classes(source.labels, order[::-1])] = 1  # the last: it stays
     held_out = np.zeros(len(hashes), bool)
-    for label in np.unique(source.labels):
-        rows = np.flatnonzero(source.labels == label)
-        held_out[rows[np.argsort(hashes[rows])[: round(share * len(rows))]]] = True
-    return held_out
+    held_out[np.lexsort((hashes, places))[: round(share * len(hashes))]] = True
+    return held_out & (places < 1)
 
 
 def _complaint(root: Path, bad: dict[str, str]) -> str:

@@ -51,14 +51,9 @@ class ImageSet:
         """
         if count is None:
             return self
-        order, places = (
-            torch.randperm(len(self), generator=random_generator(0, "limit")).numpy(),
-            np.empty(len(self)),
-        )
-        for label in np.unique(self.labels):
-            members = order[self.labels[order] == label]
-            places[members] = (np.arange(len(members)) + 0.5) / len(members)
-            places[members[0]] = 0
+        order = torch.randperm(len(self), generator=random_generator(0, "limit")).numpy()
+        places = places_in_classes(self.labels, order)
+        places[firsts_of_classes(self.labels, order)] = 0
         chosen = np.sort(np.lexsort((np.argsort(order), places))[:count])
         return replace(self, rows=self.rows[chosen], labels=self.labels[chosen])
 
@@ -82,6 +77,23 @@ class ImageSet:
         whole = hashlib.blake2b(self.digest.encode(), digest_size=16)
         whole.update(self.rows.tobytes() + self.labels.tobytes())
         return whole.hexdigest()
+
+
+def places_in_classes(labels: npt.NDArray[np.int64], order: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """For each picture where it stands among those of its class in ``order``, from 0 to 1.
+
+    So the first of all pictures, however many, are nearly the same share of every class.
+    """
+    places = np.empty(len(labels))
+    for label in np.unique(labels):
+        members = order[labels[order] == label]
+        places[members] = (np.arange(len(members)) + 0.5) / len(members)
+    return places
+
+
+def firsts_of_classes(labels: npt.NDArray[np.int64], order: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """The first picture of each class in ``order``."""
+    return order[np.unique(labels[order], return_index=True)[1]]
 
 
 class Batches:
@@ -118,7 +130,7 @@ class Batches:
         count = len(data)
         if count < batch_size:
             raise UserError(
-                f"batch_size={batch_size} is more than the {count} pictures to train on; "
+                f"batch_size={batch_size} is more than the {count} picture{'s' * (count > 1)} to train on; "
                 f"{f'set batch_size={count} or less, or ' if count > 1 else ''}find more pictures"
             )
         self.shared = shared

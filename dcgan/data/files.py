@@ -142,13 +142,14 @@ def _pictures_among(names: list[str], root: Path) -> list[str]:
     seen = [name for name in names if not _is_hidden(name)]
     pictures = [name for name in seen if name.lower().endswith(SUFFIXES)]
     unread = [name for name in seen if name.lower().endswith(UNREAD)]
+    kinds = " ".join(SUFFIXES)
+    left_out = f"{len(unread)} of a format that is not read, such as {unread[0]}" if unread else ""
     if not pictures:
-        raise UserError(f"data.root={root} holds no pictures ({' '.join(SUFFIXES)})")
-    if unread:
-        log.warning(
-            "left out of %s: %d of a format that is not read, such as %s; convert to one of %s to train on them",
-            *(root, len(unread), unread[0], " ".join(SUFFIXES)),
+        raise UserError(
+            f"data.root={root} holds no pictures ({kinds}){f', but {left_out}; convert them' if unread else ''}"
         )
+    if unread:
+        log.warning("left out of %s: %s; convert to one of %s to train on them", root, left_out, kinds)
     return pictures
 
 
@@ -180,8 +181,11 @@ def _walk(
         return
     try:
         entries = list(os.scandir(directory))
-    except PermissionError:
-        return
+    except PermissionError as error:
+        whole = f"data.root={root}{f' has a directory {below!r} that' if below else ''} cannot be read"
+        raise UserError(
+            f"{whole} ({error.strerror}); make it readable, or set data.root to pictures that are"
+        ) from error
     for entry in entries:
         name = f"{below}/{entry.name}" if below else entry.name
         if entry.is_dir():

@@ -78,7 +78,9 @@ def fitted(
             before = before[::-1]
         small = [before[0] < width, before[1] < height]
         if not upscale and (all(small) if fit is Fit.pad else any(small)):
-            raise BadPictureError(f"is too small with {before[1]} x {before[0]} pixels")
+            raise BadPictureError(
+                f"is too small with {before[1]} x {before[0]} pixels for {height} x {width} (height x width)"
+            )
         image = _converted(image, "L" if channels == 1 else "RGB")
     except BadPictureError:
         raise

@@ -1,5 +1,7 @@
 """All measures of generated images that take seconds, beside the same of real ones."""
 
+import logging
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -7,11 +9,13 @@ from torch import Tensor
 from dcgan.data import Data
 from dcgan.errors import UserError
 from dcgan.evaluation import distances
-from dcgan.evaluation.classifier import accuracy, classifier_of
+from dcgan.evaluation.classifier import Classifier, accuracy, classifier_of
 from dcgan.evaluation.measures import HEADLINES, Measure
 from dcgan.evaluation.pixels import SlicedWasserstein, checkerboard
 from dcgan.images import diversity, to_float
 from dcgan.randomness import random_generator
+
+log = logging.getLogger(__name__)
 
 MIN_IMAGES = 10  # images: the fifth neighbour and a covariance need some
 DIVERSITY_IMAGES = 512  # whose pairs are compared
@@ -23,7 +27,7 @@ class Evaluator:
     All pictures, held out or not, are shuffled: the first ``count`` are the reference, the next ``count`` give the
     floor, and ``count`` generated images take the place of those, each asked for with the label of the real
     one whose place it takes. So value and floor differ in nothing but who made the images. Only the floor of class
-    agreement is of the held-out pictures, if there are any: most of the others taught the classifier.
+    agreement is of the held-out pictures, as most of the others taught the classifier; without any it is not measured.
 
     Args:
         found: the pictures.
@@ -46,7 +50,7 @@ class Evaluator:
         if self.count < MIN_IMAGES:
             raise UserError(
                 f"an evaluation takes at least {2 * MIN_IMAGES} pictures, half of them to measure against, here {total}; "
-                "find more pictures, or set evaluate_every=0"
+                "find more pictures (a training does without an evaluation if evaluate_every=0)"
             )
         order = torch.randperm(total, generator=random_generator(seed, "evaluation")).numpy()
         chosen = order[: 2 * self.count]
@@ -54,8 +58,7 @@ class Evaluator:
         self.found, self._rows = found, np.concatenate([part.rows for part in both])[chosen]
         labels = torch.from_numpy(np.concatenate([part.labels for part in both])[chosen])
         self.labels: Tensor | None = labels[self.count :] if conditional else None
-        self.classifier = classifier_of(found, device) if len(found.train.classes) > 1 else None
-        self.accuracy = accuracy(self.classifier, found.held_out) if self.classifier is not None else None
+        self.classifier, self.accuracy, self.why_no_classifier = _classifier(found, device)
         reference = self.reference
         if self.classifier is not None:
             self._features, self._recognised = self.classifier.describe(reference)
@@ -63,7 +66,7 @@ class Evaluator:
         self._diversity = _diversity(reference, labels[: self.count] if conditional else None)
         self._checkerboard = checkerboard(reference)
         self._floors = self._values(self.real)
-        if "class_agreement" in self._floors and self.accuracy is not None:
+        if self.accuracy is not None and self.labels is not None:
             self._floors["class_agreement"] = self.accuracy
 
     @property
@@ -103,7 +106,7 @@ class Evaluator:
                 "coverage": coverage,
                 "class_histogram_distance": float(shares.abs().sum() / 2),
             }
-            if self.labels is not None:
+            if self.labels is not None and self.accuracy is not None:
                 values["class_agreement"] = float((recognised == self.labels).float().mean())
         return values | {
             "sliced_wasserstein_distance": self._patches(images),
@@ -114,6 +117,24 @@ class Evaluator:
     def _counts(self, recognised: Tensor) -> Tensor:
         assert self.classifier is not None
         return torch.bincount(recognised, minlength=self.classifier.head.out_features)
+
+
+def _classifier(found: Data, device: torch.device) -> tuple[Classifier | None, float | None, str | None]:
+    """The classifier of the pictures and the share of held-out ones that it recognises, or why there is none."""
+    if len(found.train.classes) < 2:
+        return None, None, "the pictures have no classes to train a classifier on"
+    network = classifier_of(found, device)
+    recognised = accuracy(network, found.held_out)
+    if recognised is not None and recognised <= np.bincount(found.held_out.labels).max() / len(
+        found.held_out
+    ):
+        why = (
+            f"the classifier recognises {recognised:.1%} of the held-out pictures, no more than the guess of the most "
+            "frequent class would; if the directories are no classes, set model.conditional=false"
+        )
+        log.warning("no measures of features: %s", why)
+        return None, None, why
+    return network, recognised, None
 
 
 def _diversity(images: Tensor, labels: Tensor | None) -> float:

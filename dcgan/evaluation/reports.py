@@ -44,11 +44,15 @@ def report(evaluator: Evaluator, sample: Sample, device: torch.device) -> Report
     images = sample(evaluator.labels, evaluator.count)
     measures, about = evaluator(images), Report()
     if classifier is None:
-        about.notes.append("no measures of features: the pictures have no classes to train a classifier on")
+        about.notes.append(f"no measures of features: {evaluator.why_no_classifier}")
     else:
         recognised = torch.bincount(classifier.describe(images)[1], minlength=len(found.train.classes))
         about.recognised = dict(zip(found.train.classes, recognised.tolist(), strict=True))
         about.features, about.classifier_accuracy = classifier.digest, evaluator.accuracy
+        if evaluator.labels is not None and evaluator.accuracy is None:
+            about.notes.append(
+                "no class agreement: no picture is held out, and the others taught the classifier"
+            )
     if len(found.held_out):
         measures["novelty"] = _novelty(found, images)
     if evaluator.labels is not None and len(found.held_out):

@@ -75,7 +75,7 @@ def zero_insert_frames(example: Example) -> Iterator["Figure"]:
         results[row, column] = CURRENT
         whole, (left, middle, right) = figure(13, 5, 3, dpi=DPI)
         side = max(len(padded), len(output))
-        title = f"input: {example.stride - 1} zeros between, {before} before, {after} after"
+        title = f"input and zeros: {example.stride - 1} between, {before} before, {after} after"
         _cells(left, padded, colours, title, side)
         _cells(middle, flipped, CURRENT, "kernel, flipped", side)
         _cells(right, output, results, "output", side, last=(row, column))

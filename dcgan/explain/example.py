@@ -101,8 +101,11 @@ def text(example: Example) -> str:
         f"Not {e.input_size}: output_padding {e.output_padding} is not smaller than the stride {e.stride}"
     )
     least, most = arithmetic.overlap(e.kernel_size, e.stride, e.dilation)
-    uneven = f"{least} to {most}, a checkerboard where the input is constant (Odena et al. 2016)"
-    overlap = uneven if least < most else f"{most}"
+    uneven = "so that a constant input comes out uneven unless the weights make up for it (Odena et al. 2016)"
+    even = f"{most} everywhere: with equal weights a constant input stays even"
+    overlap = f"{least} to {most}, {uneven}" if least < most else even
+    after_sum = e.padding - e.output_padding
+    uncovered = f"{after_sum} after" if after_sum >= 0 else f"and {-after_sum} of zeros added after"
     return "\n".join(
         [
             f"Transposed convolution: input {e.input_size}, kernel {e.kernel_size}{spans}, stride {e.stride}, "
@@ -113,9 +116,8 @@ def text(example: Example) -> str:
             f"P_T = F - P - 1 = {_zeros(before)} before and {_zeros(after)} after: "
             f"{e.inserted_size + before + after}; stride 1, kernel flipped: "
             f"{e.inserted_size + before + after} - {e.span} + 1 = {e.output_size}",
-            f"As a sum    each input pixel adds its copy of the kernel to {e.full_size} x {e.full_size} pixels, of which "
-            f"{e.padding} are cropped before and {e.padding - e.output_padding} after"
-            + (" (fewer than none: computed beyond)" if e.output_padding > e.padding else ""),
+            f"As a sum    each input pixel adds its copy of the kernel ({e.span} x {e.span}) to a full output of "
+            f"{e.full_size} x {e.full_size}, of which {_rows(e.padding)} cropped before, {uncovered}",
             f"Overlap    taps that meet at an output pixel, along an axis: {overlap}",
             f"The way back    W2 = floor((W1 - F + 2P) / S) + 1 = floor(({e.output_size} - {e.span} + {2 * e.padding}) "
             f"/ {e.stride}) + 1 = {back}. {alone if back == e.input_size else beyond}",
@@ -125,6 +127,10 @@ def text(example: Example) -> str:
 
 def _zeros(count: int) -> str:
     return f"{count} zero{'s' * (count != 1)}" if count >= 0 else f"{count}, so that {-count} are cropped,"
+
+
+def _rows(count: int) -> str:
+    return f"{count} row{'s' * (count != 1)} and column{'s' * (count != 1)} {'is' if count == 1 else 'are'}"
 
 
 def _counted(size: int) -> Tensor:

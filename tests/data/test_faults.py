@@ -119,6 +119,12 @@ def list_with_no_more_than_its_head(root):
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:2]))
 
 
+def only_gifs(root):
+    root.mkdir()
+    for number in range(2):
+        Image.new("L", (16, 16)).save(root / f"{number}.gif")
+
+
 def damaged_member(root):
     pictures(root.parent / "whole", size=(64, 64))
     Image.effect_noise((64, 64), 50).save(root.parent / "whole" / "noise.bmp")
@@ -145,6 +151,7 @@ ROWS = [
     (missing, ["data=celeba", "data.download=false"], "data=celeba is not in in, and data.download=false"),
     (empty, [FOLDER], "data.root=in holds no pictures (.png .jpg .jpeg .webp .bmp)"),
     (only_other_files, [FOLDER], "data.root=in holds no pictures"),
+    (only_gifs, [FOLDER], "but 2 of a format that is not read, such as 0.gif; convert them"),
     (half_extracted, ["data=celeba"], "names 10 that are not there; extract the archive again"),
     (truncated, [FOLDER, SIZE], "cut.jpg is damaged (image file is truncated"),
     (zero_bytes, [FOLDER, SIZE], "nothing.png is empty; remove or mend them, or set data.on_bad_file=skip"),
@@ -180,13 +187,17 @@ ROWS = [
     (lying_idx, ["data=mnist"], "says that it holds 40 x 28 x 28 bytes, but holds 29984; download it again"),
     (missing, ["data=fashion_mnist"], "cannot be downloaded"),
     (bomb, [FOLDER, SIZE], "bomb.bmp has more than 89 million pixels, like a decompression bomb"),
-    (small, [FOLDER, "data.image_size=32"], "small.png is too small with 20 x 40 pixels"),
+    (
+        small,
+        [FOLDER, "data.image_size=32"],
+        "small.png is too small with 20 x 40 pixels for 32 x 32 (height x",
+    ),
     (small, [FOLDER, "data.image_size=32"], "set a smaller data.image_size or data.upscale=true"),
     (good, [FOLDER, SIZE, "data.store=in/store"], "data.root=in holds data.store=in/store, whose pictures"),
     (
         good,
         [FOLDER, SIZE, "data.held_out=0.9"],
-        "no picture in in is left to train on; add some, or hold fewer out",
+        "is more than the 1 picture to train on; find more pictures",
     ),
     (good, [FOLDER, SIZE, "batch_size=5"], "batch_size=5 is more than the 4 pictures"),
     (good, [FOLDER, SIZE, "data.store=/dev/null/x"], "data.store=/dev/null/x cannot be written"),

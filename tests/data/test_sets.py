@@ -1,5 +1,6 @@
 """What is found where: folders, archives, CelebA in its layouts, IDX files, downloads."""
 
+import errno
 import gzip
 import hashlib
 import os
@@ -164,6 +165,38 @@ def test_a_picture_stays_on_its_side_when_others_are_added(load, tmp_path):
     after = load("folder", tmp_path / "in", held_out=0.2)
     moved = {value for value, _ in values(before.held_out)} - {value for value, _ in values(after.held_out)}
     assert len(moved) <= 4
+
+
+def test_small_classes_give_their_share_together_and_each_keeps_a_picture(load, tmp_path):
+    for kind in range(15):
+        for number in range(4 if kind else 1):
+            draw(tmp_path / "in" / f"{kind:02}" / f"{number}.png", 4 * kind + number)
+    found = load("folder", tmp_path / "in", held_out=0.1)
+    assert len(found.held_out) == 6
+    assert len(set(found.held_out.labels)) == 6
+    most = load("folder", tmp_path / "in", held_out=0.9)
+    assert sorted(most.train.labels) == list(range(15))
+    assert len(most.held_out) == 14 * 3
+
+
+def test_a_directory_that_cannot_be_read_is_not_passed_over(load, tmp_path, monkeypatch):
+    for kind in "ab":
+        draw(tmp_path / "in" / kind / "1.png", 0)
+
+    def scandir(path, scan=os.scandir):
+        if path.name == unreadable:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)  # as root may read everything
+    unreadable = "b"
+    with pytest.raises(
+        UserError, match=r"in has a directory 'b' that cannot be read \(Permission denied\); make it"
+    ):
+        load("folder", tmp_path / "in")
+    unreadable = "in"
+    with pytest.raises(UserError, match=r"in cannot be read \(Permission denied\); make it readable"):
+        load("folder", tmp_path / "in")
 
 
 def test_a_class_with_nothing_to_train_on_is_an_error(load, tmp_path):
