@@ -55,7 +55,11 @@ def scatter(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
         tap = weight[..., i, j].transpose(1, 2) @ x  # (N, G, o, H * W)
         rows = slice(i * dh, i * dh + (h - 1) * sh + 1, sh)
         columns = slice(j * dw, j * dw + (w - 1) * sw + 1, sw)
-        full = _added(full, tap.reshape(n, full.shape[1], h, w), rows, columns)
+        tap = tap.reshape(n, full.shape[1], h, w)
+        if plain_only():
+            full = full + _placed(tap, full, rows, columns)
+        else:
+            part(full, ALL, ALL, rows, columns).add_(tap)
     return cropped(full, geometry)
 
 
@@ -148,7 +152,10 @@ def phase(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
         kernel = _flipped(part(weight, ALL, ALL, vertical.taps, horizontal.taps), geometry.groups)
         dilation = (vertical.dilation, horizontal.dilation)
         pixels = convolve(image, kernel, dilation=dilation, groups=geometry.groups)
-        output = _added(output, pixels, vertical.pixels, horizontal.pixels)
+        if plain_only():
+            output = output + _placed(pixels, output, vertical.pixels, horizontal.pixels)
+        else:
+            output[:, :, vertical.pixels, horizontal.pixels] = pixels
     return output
 
 
@@ -247,15 +254,12 @@ def _parts(n: int, numbers: int) -> tuple[Sequence[int], int]:
     return [min(part * at_once, n - at_once) for part in range(parts)], at_once
 
 
-def _added(image: Tensor, pixels: Tensor, rows: slice, columns: slice) -> Tensor:
-    """``image[:, :, rows, columns] += pixels``; in a graph a new image, as writes into a constant one may be lost there."""
-    if not plain_only():
-        part(image, ALL, ALL, rows, columns).add_(pixels)
-        return image
+def _placed(pixels: Tensor, image: Tensor, rows: slice, columns: slice) -> Tensor:
+    """``pixels`` in these rows and columns of zeros, as large as ``image``."""
     top, left = rows.start, columns.start
     pixels = spread(pixels, (rows.step, columns.step))
     below, right = image.shape[2] - top - pixels.shape[2], image.shape[3] - left - pixels.shape[3]
-    return image + F.pad(pixels, (left, right, top, below))
+    return F.pad(pixels, (left, right, top, below))
 
 
 def _room(like: Tensor, n: int, channels: int, geometry: Geometry, last: bool) -> Tensor:

@@ -58,7 +58,7 @@ class ImageSet:
         return replace(self, rows=self.rows[chosen], labels=self.labels[chosen])
 
     def examples(self, columns: int, rows: int, by_class: bool) -> Tensor:
-        """Pictures for a grid, row by row; with ``by_class`` column ``i`` shows class ``i``.
+        """Pictures for a grid, row by row; with ``by_class`` column ``i`` shows class ``i``, again where it is small.
 
         Evenly spread over the set, which may be sorted.
         """
@@ -67,7 +67,7 @@ class ImageSet:
             if by_class
             else [np.arange(len(self))]
         )
-        wanted = rows if by_class else rows * columns
+        wanted = rows if by_class else min(rows * columns, len(self))
         spread = [group[np.linspace(0, len(group) - 1, wanted).astype(int)] for group in groups]
         return self.images(np.stack(spread, axis=1).flatten())
 
