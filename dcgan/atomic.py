@@ -20,7 +20,7 @@ def replacing(path: Path) -> Iterator[Path]:
         yield partial
         partial.replace(path)
     except OSError as error:
-        if error.errno is None:
+        if error.errno is None or error.filename not in (None, str(partial), partial):
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:

@@ -227,8 +227,9 @@ def output(named: str | None, own: Path, overwrite: bool, *, directory: bool = F
     parent = next(p for p in path.absolute().parents if p.exists())
     if not parent.is_dir():
         raise UserError(f"out={named} cannot be made: {parent} is no directory")
-    if not os.access(parent, os.W_OK):
-        raise UserError(f"out={named} cannot be made: {parent} may not be written to; set another out=")
+    place = path if path.exists() and directory else parent
+    if not os.access(place, os.W_OK):
+        raise UserError(f"out={named} cannot be made: {place} may not be written to; set another out=")
     return path
 
 
@@ -242,6 +243,9 @@ def exit_on_error(command: Callable[[], object]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra shall hand its errors on instead of printing them
     try:
         command()
+    except BrokenPipeError:  # whoever read the output has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except (UserError, HydraException, OmegaConfBaseException, OSError) as error:
         if full_error:
             raise
@@ -280,8 +284,8 @@ def sentence(error: BaseException, schema: Any = Config) -> str:
     if isinstance(cause, ConfigKeyError | ConfigAttributeError):
         return _unknown(str(cause.full_key or cause.key), schema)
     text = str(error)
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename or 'a file'} cannot be used ({error.strerror}); mend that and run the same command again"
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{os.fsdecode(error.filename)} cannot be used ({error.strerror}); mend that and run the same command again"
     if isinstance(cause, MissingMandatoryValue):
         text = f"{cause.full_key}= is missing; --help says what it is"
     elif isinstance(cause, OmegaConfBaseException) and "is not a ListConfig" in str(cause.msg):
@@ -314,7 +318,7 @@ def texts_of(schema: Any) -> set[str]:
 
 def _is_text(key: str, value: str) -> bool:
     """Whether a value is one that Hydra could take for something else: a text, or the choice of a group."""
-    if (CONFIG_DIR / key).is_dir():
+    if key and (CONFIG_DIR / key).is_dir():
         return re.fullmatch(r"[-+.\d].*|true|false|null|nan|inf", value, re.IGNORECASE) is not None
     return key in texts_of(Config) and value not in ("", "null") and value[0] not in "'\""
 

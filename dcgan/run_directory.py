@@ -92,17 +92,19 @@ class Best:
 
     def __init__(self, run_dir: Path, *, afresh: bool) -> None:
         self.path = run_dir / "checkpoints" / "best.pt"
-        self.value = math.inf
+        self.value, self.measure = math.inf, ""
         if self.path.exists() and not afresh:
             try:
                 # It may be from after the step that the run goes on from: then it is about to be found again.
-                self.value = checkpoint.load(self.path)["evaluation"]["value"]
+                evaluation = checkpoint.load(self.path)["evaluation"]
+                self.value, self.measure = evaluation["value"], evaluation["measure"]
             except UserError as error:
                 log.warning("%s; the next evaluation replaces it", error)
 
     def offer(self, state: TrainState, metadata: dict[str, Any], measure: str, value: float) -> None:
         """Keep ``state`` if the value, of which less is better, is the least so far."""
-        if not value < self.value:  # neither is nan
+        least = self.value if measure == self.measure else math.inf
+        if not value < least:  # neither is nan
             return
         evaluation = {"measure": measure, "value": value}
         try:
@@ -110,7 +112,7 @@ class Best:
         except (OSError, RuntimeError) as error:
             log.warning("best.pt cannot be written (%s); training goes on", error)
         else:
-            self.value = value
+            self.value, self.measure = value, measure
 
 
 def list_skipped(run_dir: Path, skipped: dict[str, str]) -> None:

@@ -112,6 +112,9 @@ def test_a_full_disk_is_told_of_the_file_that_was_to_be(tmp_path):
     with pytest.raises(OSError, match="No space left") as caught, replacing(tmp_path / "x.png"):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert caught.value.filename == str(tmp_path / "x.png")
+    with pytest.raises(FileNotFoundError) as caught, replacing(tmp_path / "x.png"):
+        (tmp_path / "source").read_text()
+    assert caught.value.filename == str(tmp_path / "source")
     (tmp_path / "file").touch()
     with pytest.raises(FileExistsError), replacing(tmp_path / "file" / "x.png"):
         pytest.fail("there is no such directory")

@@ -90,7 +90,9 @@ def test_a_disk_that_is_full_is_a_warning_on_the_way_and_an_error_in_the_end(
     state.step = 6
     run_directory.save(state, config, tmp_path, origin(config))
     (message,) = (record.getMessage() for record in caplog.records)
-    assert message == "no checkpoint at step 6 ([Errno 28] No space left on device); training goes on"
+    path = tmp_path / "checkpoints" / "step-00000006.pt"
+    expected = f"no checkpoint at step 6 ([Errno 28] No space left on device: '{path}'); training goes on"
+    assert message == expected
     with pytest.raises(UserError, match=r"the checkpoint of step 6 cannot be written to .*; make room and"):
         run_directory.save(state, config, tmp_path, origin(config), last=True)
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000003.pt"]
@@ -140,3 +142,14 @@ def test_a_value_counts_only_when_it_was_written(config, state, tmp_path, monkey
     state.step = 2
     best.offer(state, origin(config), "distance", 4.0)
     assert kept(tmp_path) == (2, 4)
+
+
+def test_the_best_by_another_measure_is_no_rival(config, state, tmp_path):
+    state.step = 1
+    run_directory.Best(tmp_path, afresh=True).offer(state, origin(config), "distance", 1.0)
+    best = run_directory.Best(tmp_path, afresh=False)
+    seen = []
+    for state.step, value in enumerate([math.nan, 5.0, 6.0, 4.0], 2):
+        best.offer(state, origin(config), "other", value)
+        seen.append(kept(tmp_path))
+    assert seen == [(1, 1), (3, 5), (3, 5), (5, 4)]

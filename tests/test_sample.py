@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -407,3 +408,8 @@ def test_where_nothing_can_be_written_is_said_before_anything_is_made(here, tmp_
     )
     (tmp_path / "run").mkdir()
     assert_refused(here("sample.py", "run=run"), "run may not be written to; set out= to another place")
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    monkeypatch.setattr(os, "access", lambda path, mode: path == Path("mine"))
+    into = here("sample.py", "run=none", "format=files", "out=mine", "overwrite=true")
+    assert_refused(into, "run=none does not exist")

@@ -27,7 +27,7 @@ from dcgan.conv_transpose.arithmetic import (
 )
 from dcgan.conv_transpose.convolution import convolve, is_channels_last, strides_of
 from dcgan.conv_transpose.cutting import ALL, bordered, cropped, kernel_blocks, like_products, part, spread
-from dcgan.conv_transpose.graphs import plain_only, remembered
+from dcgan.conv_transpose.graphs import loses_writes, plain_only, remembered
 
 Algorithm = Callable[[Tensor, Tensor, Geometry], Tensor]
 
@@ -56,7 +56,7 @@ def scatter(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
         rows = slice(i * dh, i * dh + (h - 1) * sh + 1, sh)
         columns = slice(j * dw, j * dw + (w - 1) * sw + 1, sw)
         tap = tap.reshape(n, full.shape[1], h, w)
-        if plain_only():
+        if loses_writes():
             full = full + _placed(tap, full, rows, columns)
         else:
             part(full, ALL, ALL, rows, columns).add_(tap)
@@ -152,7 +152,7 @@ def phase(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
         kernel = _flipped(part(weight, ALL, ALL, vertical.taps, horizontal.taps), geometry.groups)
         dilation = (vertical.dilation, horizontal.dilation)
         pixels = convolve(image, kernel, dilation=dilation, groups=geometry.groups)
-        if plain_only():
+        if loses_writes():
             output = output + _placed(pixels, output, vertical.pixels, horizontal.pixels)
         else:
             output[:, :, vertical.pixels, horizontal.pixels] = pixels

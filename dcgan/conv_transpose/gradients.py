@@ -89,11 +89,11 @@ class Derivative(Function):
         """The product rule.
 
         Raises:
-            NotImplementedError: within a further forward mode, which PyTorch would pass over in silence.
+            NotImplementedError: within a further forward mode, of which PyTorch would lose a part in silence.
         """
         if nests_forward_mode():
             raise NotImplementedError(
-                "forward mode within forward mode takes plain operations, which algorithm='matrix' has not; choose another"
+                "forward mode within forward mode takes plain operations: not algorithm='matrix', nor an output made outside"
             )
         first, second = ctx.saved_tensors
         left: Tensor = Derivative.apply(ctx.wanted, d_first, second, *ctx.how)

@@ -13,22 +13,30 @@ R = TypeVar("R")
 
 
 def plain_only() -> bool:
-    """Whether operations are being recorded, to be done with other tensors and sizes: no loop may depend on these.
+    """Whether plain operations must do, and no loop may depend on a size: mostly as they will be done with others.
 
-    That is so in `torch.compile` and `torch.export`; in `torch.jit.trace`; in ``make_fx``, as in `torch.func.linearize`,
-    which takes memory that is made in between for a constant, and loses what is written into it. The same plain
-    operations are what `nests_forward_mode` needs.
+    In `torch.compile` and `torch.export`, in `torch.jit.trace`, in `torch.func.functionalize`, and where `loses_writes`.
     """
     if torch.compiler.is_compiling():
         return True
-    recorded = torch.jit.is_tracing() or get_proxy_mode() is not None  # type: ignore[attr-defined,no-untyped-call]
-    return recorded or nests_forward_mode()
+    if torch.jit.is_tracing() or loses_writes():  # type: ignore[attr-defined,no-untyped-call]
+        return True
+    return _levels(TransformType.Functionalize) > 0  # which knows no `Function`
+
+
+def loses_writes() -> bool:
+    """Whether what is written into new memory may get lost, so that all must be made from what was there before.
+
+    In ``make_fx``, as in `torch.func.linearize`, which takes such memory for a constant; and where `nests_forward_mode`.
+    """
+    if torch.compiler.is_compiling():  # which keeps them
+        return False
+    return get_proxy_mode() is not None or nests_forward_mode()
 
 
 def nests_forward_mode() -> bool:
     """Whether forward mode derives forward mode, as in ``jacfwd(jacfwd(f))``, where PyTorch's `Function` loses a part."""
-    levels = get_interpreter_stack()
-    return levels is not None and sum(level.key() == TransformType.Jvp for level in levels) > 1
+    return _levels(TransformType.Jvp) > 1
 
 
 def remembered(function: Callable[[*Ts], R]) -> Callable[[*Ts], R]:
@@ -50,3 +58,8 @@ def remembered(function: Callable[[*Ts], R]) -> Callable[[*Ts], R]:
         return known(*args)
 
     return answer
+
+
+def _levels(kind: TransformType) -> int:
+    """How many of `torch.func`'s transforms of this kind are at work."""
+    return sum(level.key() == kind for level in get_interpreter_stack() or ())

@@ -60,7 +60,7 @@ def load(config: DataConfig) -> Data:
         raise UserError(_complaint(root, skipped))
     if source.held_out is not None and config.held_out not in (0, DataConfig.held_out):
         log.warning("data.held_out=%g has no effect: %s has a test part of its own", config.held_out, root)
-    held_out = _share(source, config.held_out) if source.held_out is None else source.held_out
+    held_out = _share(source, rows, config.held_out) if source.held_out is None else source.held_out
     for label, kind in enumerate(source.classes or [None]):
         if not (source.labels[rows[~held_out[rows]]] == label).any():
             raise UserError(
@@ -82,18 +82,18 @@ def load(config: DataConfig) -> Data:
     return Data(train, train.limited(config.limit), evaluation, skipped, store.path)
 
 
-def _share(source: Source, share: float) -> npt.NDArray[np.bool_]:
-    """Which pictures to hold out: of every class about the ``share`` whose names have the lowest hashes, and never all.
+def _share(source: Source, rows: npt.NDArray[np.int64], share: float) -> npt.NDArray[np.bool_]:
+    """Which pictures to hold out, of those in ``rows``: of every class about the ``share`` whose names have the lowest hashes, and never all.
 
     So a picture stays on its side when others are added, but for a few at the border. Classes of a few pictures
     give one or none.
     """
     hashes = np.array([int(digest([name])[:15], 16) for name in source.files.names])
-    order = np.argsort(hashes)
+    order = rows[np.argsort(hashes[rows])]
     places = places_in_classes(source.labels, order)
     places[firsts_of_classes(source.labels, order[::-1])] = 1  # the last: it stays
     held_out = np.zeros(len(hashes), bool)
-    held_out[np.lexsort((hashes, places))[: round(share * len(hashes))]] = True
+    held_out[np.lexsort((hashes, places))[: round(share * len(rows))]] = True
     return held_out & (places < 1)
 
 

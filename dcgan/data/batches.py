@@ -80,11 +80,11 @@ class ImageSet:
 
 
 def places_in_classes(labels: npt.NDArray[np.int64], order: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """For each picture where it stands among those of its class in ``order``, from 0 to 1.
+    """For each picture where it stands among those of its class in ``order``, from 0 to 1; 1 if it is not there.
 
     So the first of all pictures, however many, are nearly the same share of every class.
     """
-    places = np.empty(len(labels))
+    places = np.ones(len(labels))
     for label in np.unique(labels):
         members = order[labels[order] == label]
         places[members] = (np.arange(len(members)) + 0.5) / len(members)

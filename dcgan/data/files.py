@@ -134,7 +134,7 @@ def digest(parts: Iterable[str]) -> str:
 
 def _is_hidden(name: str) -> bool:
     """Whether a file is not to be seen, or lies where it is not."""
-    return any(part.startswith((".", "__MACOSX")) for part in name.split("/"))
+    return any(part.startswith((".", "__MACOSX", "lost+found")) for part in name.split("/"))
 
 
 def _pictures_among(names: list[str], root: Path) -> list[str]:
@@ -188,6 +188,8 @@ def _walk(
         ) from error
     for entry in entries:
         name = f"{below}/{entry.name}" if below else entry.name
+        if _is_hidden(name):
+            continue
         if entry.is_dir():
             yield from _walk(root, name, above | {(stat.st_dev, stat.st_ino)})
         elif entry.is_file():

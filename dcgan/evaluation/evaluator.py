@@ -125,12 +125,13 @@ def _classifier(found: Data, device: torch.device) -> tuple[Classifier | None, f
         return None, None, "the pictures have no classes to train a classifier on"
     network = classifier_of(found, device)
     recognised = accuracy(network, found.held_out)
-    if recognised is not None and recognised <= np.bincount(found.held_out.labels).max() / len(
-        found.held_out
-    ):
+    labels = found.held_out.labels
+    guessed = float(np.mean(labels == np.bincount(found.train.labels).argmax())) if len(labels) else 0.0
+    several = len(labels) >= MIN_IMAGES and len(np.unique(labels)) > 1  # else there is nothing to judge by
+    if recognised is not None and several and recognised <= guessed:
         why = (
             f"the classifier recognises {recognised:.1%} of the held-out pictures, no more than the guess of the most "
-            "frequent class would; if the directories are no classes, set model.conditional=false"
+            "frequent class would; if these are no classes that one can see, set model.conditional=false"
         )
         log.warning("no measures of features: %s", why)
         return None, None, why

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from hypothesis import strategies
 from torch._dynamo.testing import CompileCounter
 from torch._subclasses import FakeTensorMode
-from torch.func import functional_call, grad, hessian, jacfwd, jacrev, jvp, vmap
+from torch.func import functional_call, functionalize, grad, hessian, jacfwd, jacrev, jvp, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -440,6 +440,13 @@ def test_forward_mode_of_forward_mode(algorithm):
 
     forward = jacfwd(jacfwd(function, 1), 0)(x, weight)
     torch.testing.assert_close(forward, jacrev(jacrev(function, 1), 0)(x, weight))
+
+
+@in_graphs
+def test_functionalized(algorithm):
+    x, weight = torch.randn(2, 4, 3, 2), torch.randn(4, 3, 3, 3)
+    output = functionalize(lambda x: conv_transpose2d(x, weight, None, 2, algorithm=algorithm))(x)
+    torch.testing.assert_close(output, F.conv_transpose2d(x, weight, None, 2))
 
 
 def test_a_forward_mode_that_would_be_wrong_is_refused():

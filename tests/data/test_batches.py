@@ -198,6 +198,8 @@ def test_examples_show_a_class_per_column(digits):
             matches = (everything[train.labels == column] == chosen[10 * row + column]).flatten(1).all(1)
             assert matches.any()
     assert len(train.examples(columns=4, rows=3, by_class=False)) == 12
+    few = train.limited(10)
+    assert torch.equal(few.examples(columns=4, rows=3, by_class=False), few.images())
 
 
 def test_uint8_to_float_and_back_loses_nothing():

@@ -21,6 +21,7 @@ from PIL import Image
 from torchvision.datasets import CIFAR10, MNIST, CelebA
 
 from dcgan import data
+from dcgan.choices import OnBadFile
 from dcgan.config import DataConfig
 from dcgan.errors import UserError
 
@@ -174,6 +175,13 @@ def test_small_classes_give_their_share_together_and_each_keeps_a_picture(load, 
     found = load("folder", tmp_path / "in", held_out=0.1)
     assert len(found.held_out) == 6
     assert len(set(found.held_out.labels)) == 6
+    one, other = sorted((tmp_path / "in" / "03").iterdir())[2:]
+    for path in (one, other):
+        content = path.read_bytes()
+        path.write_bytes(b"")
+        skipping = load("folder", tmp_path / "in", held_out=0.9, on_bad_file=OnBadFile.skip)
+        assert 3 in skipping.train.labels
+        path.write_bytes(content)
     most = load("folder", tmp_path / "in", held_out=0.9)
     assert sorted(most.train.labels) == list(range(15))
     assert len(most.held_out) == 14 * 3
@@ -189,6 +197,9 @@ def test_a_directory_that_cannot_be_read_is_not_passed_over(load, tmp_path, monk
         return scan(path)
 
     monkeypatch.setattr(os, "scandir", scandir)  # as root may read everything
+    unreadable = "lost+found"
+    (tmp_path / "in" / unreadable).mkdir()
+    assert load("folder", tmp_path / "in").train.classes == ["a", "b"]
     unreadable = "b"
     with pytest.raises(
         UserError, match=r"in has a directory 'b' that cannot be read \(Permission denied\); make it"

@@ -265,14 +265,18 @@ def test_too_few_pictures_are_a_sentence(found):
 def test_a_classifier_that_guesses_is_no_yardstick(found, tmp_path, caplog):
     """As of directories that are no classes, albums by date for instance."""
     mixed = found._replace(train=found.train.limited(400), held_out=copy.copy(found.held_out), store=tmp_path)
-    mixed.train.labels = np.random.default_rng(0).permutation(mixed.train.labels)
-    mixed.held_out.labels = (mixed.held_out.labels > 0).astype(np.int64)  # nine in ten are of one class
+    random = np.random.default_rng(0)
+    for part in (mixed.train, mixed.held_out):
+        part.labels = (random.permutation(part.labels) > 0).astype(np.int64)  # nine in ten are of one class
     evaluator = evaluation.Evaluator(mixed, 100, True, CPU)
     assert "no measures of features: the classifier recognises" in caplog.text
     assert evaluator.headline == "sliced_wasserstein_distance"
     about = evaluation.report(evaluator, lambda labels, count: found.train.images(slice(0, count)), CPU)
     assert "no more than the guess of the most frequent class" in evaluation.remarks(about)
     assert "nearest_neighbour_error" in about.measures
+    mixed.held_out.rows = mixed.held_out.rows[mixed.held_out.labels == 1]
+    mixed.held_out.labels = mixed.held_out.labels[mixed.held_out.labels == 1]
+    assert evaluation.Evaluator(mixed, 100, True, CPU).headline == "frechet_classifier_distance"
 
 
 def test_without_held_out_pictures_class_agreement_has_no_floor_and_is_not_measured(found, evaluator):
