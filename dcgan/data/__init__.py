@@ -83,10 +83,10 @@ def load(config: DataConfig) -> Data:
 
 
 def _share(source: Source, rows: npt.NDArray[np.int64], share: float) -> npt.NDArray[np.bool_]:
-    """Which pictures to hold out, of those in ``rows``: of every class about the ``share`` whose names have the lowest hashes, and never all.
+    """Which pictures to hold out, of those in ``rows``: of every class the ``share`` whose names have the lowest hashes.
 
-    So a picture stays on its side when others are added, but for a few at the border. Classes of a few pictures
-    give one or none.
+    So a picture stays on its side when others are added, but for a few at the border. Of classes of a few pictures
+    some give one and others none; none gives all.
     """
     hashes = np.array([int(digest([name])[:15], 16) for name in source.files.names])
     order = rows[np.argsort(hashes[rows])]

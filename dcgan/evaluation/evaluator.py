@@ -127,8 +127,8 @@ def _classifier(found: Data, device: torch.device) -> tuple[Classifier | None, f
     recognised = accuracy(network, found.held_out)
     labels = found.held_out.labels
     guessed = float(np.mean(labels == np.bincount(found.train.labels).argmax())) if len(labels) else 0.0
-    several = len(labels) >= MIN_IMAGES and len(np.unique(labels)) > 1  # else there is nothing to judge by
-    if recognised is not None and several and recognised <= guessed:
+    enough = len(labels) >= MIN_IMAGES and len(np.unique(labels)) > 1  # to judge by
+    if recognised is not None and enough and recognised <= guessed:
         why = (
             f"the classifier recognises {recognised:.1%} of the held-out pictures, no more than the guess of the most "
             "frequent class would; if these are no classes that one can see, set model.conditional=false"
