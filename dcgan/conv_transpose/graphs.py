@@ -13,7 +13,7 @@ R = TypeVar("R")
 
 
 def plain_only() -> bool:
-    """Whether plain operations must do, and no loop may depend on a size: mostly as they will be done with others.
+    """Whether only plain operations will do, and no loop may depend on a size.
 
     In `torch.compile` and `torch.export`, in `torch.jit.trace`, in `torch.func.functionalize`, and where `loses_writes`.
     """
