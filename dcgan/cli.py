@@ -8,7 +8,7 @@ import os
 import re
 import sys
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -16,14 +16,12 @@ from typing import Any, NoReturn, TypeVar
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
-from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from hydra.plugins.sweeper import Sweeper
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import (
     ConfigAttributeError,
     ConfigKeyError,
-    MissingMandatoryValue,
     OmegaConfBaseException,
 )
 
@@ -40,10 +38,15 @@ CONFIG_DIR = next(
     if path.is_dir()
 )
 MAX_NAME_LENGTH = 200  # of a directory that is made of settings; most systems take 255
-NO_NUMBER = re.compile(
-    r"Value '(.*)' of type '\w+' could not be converted to (Integer|Float)"
-)  # says OmegaConf
-_directories: set[Path] = set()  # of the runs of the sweep that is under way
+# What OmegaConf says, and what we say in its place.
+SENTENCES = {
+    r"Value '(.*)' of type '\w+' could not be converted to Integer": "{key}={found} must be a whole number, written like 1000",
+    r"Value '(.*)' of type '\w+' could not be converted to Float": "{key}={found} must be a number",
+    r"field '\w+' is not Optional()": "{key}=null is not possible; leave it out for its default",
+    r".*is not a ListConfig()": "{key} must be a list in brackets, such as '{key}=[a,b]'",
+    r".*is not a subclass of()": "{key} is a group of settings; set one of {settings}",
+    r".*has missing mandatory value()": "{key}= is missing; --help says what it is",
+}
 
 
 def register() -> None:
@@ -87,12 +90,25 @@ def run_name(name: str | None, data_name: str, overrides: Iterable[str]) -> str:
     return f"{whole[: MAX_NAME_LENGTH - 9]}-{zlib.crc32(whole.encode()):08x}"
 
 
-def to_config(composed: DictConfig) -> Config:
+def to_config(composed: DictConfig, overrides: Iterable[str]) -> Config:
     """The checked settings.
 
+    Args:
+        composed: what Hydra made of the overrides.
+        overrides: what was set on the command line.
+
     Raises:
-        UserError: for an impossible value, a name that is none, or a setting that was added with ``+``.
+        UserError: for an impossible value, a name that is none, a setting that was added with ``+``, or the name alone
+            of what a group sets as a whole: sizes and channels, penalties and normalisation.
     """
+    for override in overrides:
+        key, _, value = override.lstrip("+~").partition("=")
+        group, _, rest = key.partition(".")
+        if rest == "name":
+            known = ", ".join(sorted(path.stem for path in (CONFIG_DIR / group).glob("*.yaml")))
+            raise UserError(
+                f"{key}={value} would leave out the settings that belong to it; set {group}= to one of {known}"
+            )
     settings = OmegaConf.to_container(composed)
     assert isinstance(settings, dict)
     for key in flatten(settings).keys() - settings_of(Config).keys():
@@ -105,45 +121,29 @@ def to_config(composed: DictConfig) -> Config:
     return config
 
 
-def check_mode(config: Config, run_dir: Path) -> None:
-    """Refuse what would be passed over in silence, of one run or of a sweep.
+def check_sweeps() -> None:
+    """Let Hydra check the settings of all runs of a sweep before the first begins: it composes them then anyway."""
 
-    Raises:
-        UserError: for ``sweep=`` without ``-m``, ``name=`` with it, for a run that is another of the sweep, and as
-            `refuse_bare_names`.
-    """
-    hydra_config = HydraConfig.get()
-    refuse_bare_names(hydra_config.overrides.task)
-    if hydra_config.mode is RunMode.RUN:
-        if config.sweep != Config.sweep:
-            raise UserError(f"sweep={config.sweep} is for several runs; add -m, or leave it out")
-        return
-    if config.name is not None:
-        raise UserError(f"name={config.name} is for one run; set sweep= in its place, or leave out -m")
-    if hydra_config.job.num == 0:
-        _directories.clear()
-    if run_dir in _directories:
-        raise UserError(
-            "another run of this sweep has all settings in common with it that change what is computed; sweep over "
-            "those, or start single runs with a name= each"
-        )
-    _directories.add(run_dir)
+    def validate(sweeper: Any, batch: Sequence[Sequence[str]]) -> None:
+        names = set()
+        for overrides in batch:
+            composed = sweeper.hydra_context.config_loader.load_sweep_config(sweeper.config, list(overrides))
+            with open_dict(composed):
+                given = composed.pop("hydra").overrides.task
+            config = to_config(composed, given)
+            if config.name is not None:
+                raise UserError(
+                    f"name={config.name} is for one run; set sweep= in its place, or leave out -m"
+                )
+            name = run_name(None, config.data.name, given)
+            if name in names:
+                raise UserError(
+                    f"two runs of this sweep, named {name}, have all settings in common that change what is computed; "
+                    "sweep over those, or start single runs with a name= each"
+                )
+            names.add(name)
 
-
-def refuse_bare_names(overrides: Iterable[str]) -> None:
-    """Refuse the name alone of what a group sets as a whole: sizes and channels, penalties and normalisation.
-
-    Raises:
-        UserError: for ``data.name=`` and ``loss.name=``.
-    """
-    for override in overrides:
-        key, _, value = override.lstrip("+~").partition("=")
-        group, _, rest = key.partition(".")
-        if rest == "name":
-            known = ", ".join(sorted(path.stem for path in (CONFIG_DIR / group).glob("*.yaml")))
-            raise UserError(
-                f"{key}={value} would leave out the settings that belong to it; set {group}= to one of {known}"
-            )
+    Sweeper.validate_batch_is_legal = validate  # type: ignore[assignment, method-assign]
 
 
 def compose(arguments: list[str], usage: str | None) -> Config:
@@ -152,10 +152,9 @@ def compose(arguments: list[str], usage: str | None) -> Config:
     ``--help`` prints ``usage`` and exits.
     """
     help_if_asked(arguments, usage)
-    refuse_bare_names(arguments)
     register()
     with initialize_config_dir(version_base="1.3", config_dir=str(CONFIG_DIR)):
-        return to_config(hydra_compose("train", overrides=quoted(arguments)))
+        return to_config(hydra_compose("train", overrides=quoted(arguments)), arguments)
 
 
 def parse(options: type[Options], arguments: list[str], usage: str | None) -> Options:
@@ -278,27 +277,26 @@ def sentence(error: BaseException, schema: Any = Config) -> str:
         return (
             f"{error.override!r} is not of the form setting=value, such as steps=100 or 'optim.betas=[0,0.9]'"
         )
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{os.fsdecode(error.filename)} cannot be used ({error.strerror}); mend that and run the same command again"
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, OmegaConfBaseException):
         cause = cause.__cause__
     if isinstance(cause, ConfigKeyError | ConfigAttributeError):
         return _unknown(str(cause.full_key or cause.key), schema)
     text = str(error)
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"{os.fsdecode(error.filename)} cannot be used ({error.strerror}); mend that and run the same command again"
-    if isinstance(cause, MissingMandatoryValue):
-        text = f"{cause.full_key}= is missing; --help says what it is"
-    elif isinstance(cause, OmegaConfBaseException) and "is not a ListConfig" in str(cause.msg):
-        text = f"{cause.full_key} must be a list in brackets, such as '{cause.full_key}=[a,b]'"
-    elif isinstance(cause, OmegaConfBaseException) and "is not a subclass of" in str(cause.msg):
-        own = [name for name in settings_of(schema) if name.startswith(f"{cause.full_key}.")]
-        text = f"{cause.full_key} is a group of settings; set one of {', '.join(own)}"
-    elif isinstance(cause, OmegaConfBaseException) and (no_number := NO_NUMBER.match(str(cause.msg))):
-        wanted = {"Integer": "a whole number, written like 1000", "Float": "a number"}[no_number[2]]
-        text = f"{cause.full_key}={no_number[1]} must be {wanted}"
-    elif isinstance(cause, OmegaConfBaseException):
-        # Its further lines name OmegaConf's own types.
-        text = ": ".join(filter(None, [cause.full_key, str(cause.msg).splitlines()[0]]))
+    if cause is not None:
+        key, said = (
+            cause.full_key or "",
+            str(cause.msg).splitlines()[0],
+        )  # the others name OmegaConf's own types
+        own = ", ".join(name for name in settings_of(schema) if name.startswith(f"{key}."))
+        ours = (
+            form.format(key=key, found=found[1], settings=own)
+            for pattern, form in SENTENCES.items()
+            if (found := re.match(pattern, said))
+        )
+        text = next(ours, ": ".join(filter(None, [key, said])))
     return " ".join(line.strip() for line in text.splitlines() if line.strip())
 
 

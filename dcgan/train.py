@@ -33,6 +33,7 @@ from dcgan.config import Config
 from dcgan.errors import UserError
 
 LOCK, LOG = ".lock", "run.log"
+failed: list[str] = []  # runs of the sweep that is under way
 
 
 def train_locked(config: Config, run_dir: Path) -> int:
@@ -106,10 +107,12 @@ def job(composed: DictConfig) -> None:
     """One run, or one of those of ``-m``."""
     hydra_config = HydraConfig.get()
     run_dir = Path(os.path.relpath(hydra_config.runtime.output_dir))
+    sweeping = hydra_config.mode is RunMode.MULTIRUN
     config = None
     try:
-        config = cli.to_config(composed)
-        cli.check_mode(config, run_dir)
+        config = cli.to_config(composed, hydra_config.overrides.task)
+        if config.sweep != Config.sweep and not sweeping:
+            raise UserError(f"sweep={config.sweep} is for several runs; add -m, or leave it out")
         config.name = run_dir.name
         code = train_locked(config, run_dir)
     except KeyboardInterrupt:
@@ -121,13 +124,12 @@ def job(composed: DictConfig) -> None:
         else:  # a name= that was refused may be anybody's directory
             with suppress(OSError):
                 run_dir.rmdir()
-        if hydra_config.mode is RunMode.MULTIRUN:
-            if cli.speaks():
-                print(f"error: {run_dir.name}: {error}", file=sys.stderr)
-            # Hydra goes on with the other runs and raises the first such error at the end. Not with the traceback,
-            # which would keep the networks and pictures of the run till then.
-            raise error.with_traceback(None)  # noqa: B904
-        cli.fail(error)
+        if not sweeping:
+            cli.fail(error)
+        if cli.speaks():
+            print(f"error: {run_dir.name}: {error}", file=sys.stderr)
+        failed.append(run_dir.name)  # and on to the others
+        return
     if code:
         sys.exit(code)
 
@@ -136,13 +138,20 @@ def main() -> None:
     """The command."""
     cli.register()
     cli.mend_argparse()
+    cli.check_sweeps()
     sys.argv[1:] = cli.quoted(sys.argv[1:])
     for flag in {"-m", "--multirun"} & {*sys.argv}:  # anywhere, where Hydra wants it before the settings
         sys.argv.remove(flag)
         sys.argv.insert(1, flag)
-    code = 0
     try:
         cli.exit_on_error(job)
+        if failed and cli.speaks():
+            names = ", ".join(failed)
+            print(
+                f"error: without result, for the reasons above: {names}; the same command tries again",
+                file=sys.stderr,
+            )
+        code = 1 if failed else 0
     except SystemExit as ended:
         code = int(ended.code or 0)
     if "RANK" in os.environ:  # one of torchrun's processes

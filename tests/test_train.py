@@ -392,21 +392,25 @@ def test_too_little_memory_is_a_sentence(here, tmp_path):
     assert not list((tmp_path / "outputs").iterdir())
 
 
-def test_a_sweep_says_which_of_its_runs_would_be_the_same(here, tmp_path):
-    done = here(
-        "train", "experiment=smoke", "steps=2", "log_every=1,2", "-m"
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["loss.r1=1,-1"], "loss.r1=-1.0 must be at least 0"),
+        (["steps=2,null"], "steps=null is not possible; leave it out for its default"),
+        (["name=a,b"], "name=a is for one run; set sweep= in its place"),
+        (["data.name=mnist5k,folder"], "data.name=mnist5k would leave out the settings that belong to it"),
+        (
+            ["log_every=1,2", "seed=0,1"],
+            "two runs of this sweep, named mnist5k-experiment_smoke-seed_0, have all settings in common that change",
+        ),
+    ],
+    ids=lambda value: "",
+)
+def test_a_sweep_with_an_impossible_run_begins_none(here, tmp_path, arguments, message):
+    assert_refused(
+        here("train", "experiment=smoke", *arguments, "-m"), message
     )  # where -m stands does not matter
-    assert done.returncode == 1
-    assert (
-        "error: mnist5k-experiment_smoke-steps_2: another run of this sweep has all settings in common"
-        in done.stderr
-    )
-    named_twice = here("train", "-m", "experiment=smoke", "steps=2", "name=a,b")
-    assert named_twice.returncode == 1
-    assert "name=a is for one run; set sweep=" in named_twice.stderr
-    again = here("train", "-m", "experiment=smoke", "steps=2", "log_every=1")
-    assert again.returncode == 0  # it is that of the first sweep
-    assert "is finished" in again.stderr
+    assert not list((tmp_path / "outputs" / "sweeps" / "unnamed").glob("*/"))
 
 
 def test_a_second_ctrl_c_ends_it_at_once():
@@ -470,6 +474,10 @@ def test_a_run_of_a_sweep_that_fails_does_not_stop_the_others(command, tmp_path)
     for failed in (6000, 7000):
         message = f"error: mnist5k-batch_size_{failed}-experiment_smoke: batch_size={failed} is more than"
         assert message in done.stderr
+    both = "mnist5k-batch_size_6000-experiment_smoke, mnist5k-batch_size_7000-experiment_smoke"
+    assert done.stderr.endswith(
+        f"error: without result, for the reasons above: {both}; the same command tries again\n"
+    )
     runs = [path.name for path in (tmp_path / "outputs" / "sweeps" / "unnamed").iterdir() if path.is_dir()]
     assert runs == ["mnist5k-batch_size_16-experiment_smoke"]
 
