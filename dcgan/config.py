@@ -166,7 +166,7 @@ class OptimConfig:
     discriminator_lr: float = 1e-3
     betas: list[float] = field(default_factory=lambda: [0.0, 0.99])
     decay_from: float = 0.5  # share of the steps after which the rates fall linearly to 0; 1 = never
-    ema_decay: float = 0.999  # per step; 0: no average
+    ema_decay: float = 0.999  # per step, and never more than 1 - 9 / (10 + step); 0: no average
 
     def __post_init__(self) -> None:
         _in_range("optim.generator_lr", self.generator_lr, 1e-9, 1)
@@ -210,7 +210,8 @@ class Config:
             self.resume = os.path.normpath(self.resume)  # ./outputs is outputs
         self.device = _choice(Device, "device", self.device)
         self.precision = _choice(Precision, "precision", self.precision)
-        for setting in ("seed", "log_every", "sample_every", "checkpoint_every", "evaluate_every"):
+        _in_range("seed", self.seed, 0, 2**63 - 1)  # what PyTorch takes
+        for setting in ("log_every", "sample_every", "checkpoint_every", "evaluate_every"):
             _in_range(setting, getattr(self, setting), 0)
         _in_range("steps", self.steps, 1)
         _in_range("batch_size", self.batch_size, 2)  # BatchNorm needs two

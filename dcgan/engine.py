@@ -279,7 +279,7 @@ def learning_rate_factor(step: int, steps: int, decay_from: float) -> float:
 
 
 def ema_decay(step: int, most: float) -> float:
-    """How much of the average stays; its memory is at first a ninth of the steps done.
+    """How much of the average stays; its memory is a ninth of the steps done, until that is what ``most`` says.
 
     With the full memory from the start, samples of the first thousand steps would be averages over untrained
     weights.

@@ -123,6 +123,14 @@ def test_a_difference_is_claimed_only_if_it_is_larger_than_the_seeds_own(tmp_pat
     assert "Of 0 such intervals 0 are expected" in lines[-2]
 
 
+def test_a_setting_without_any_effect_is_named(tmp_path):
+    """Not: differ by no more than the seeds do."""
+    base = [run(tmp_path, [v], seed) for seed, v in enumerate([2.0, 5.0, 9.0])]
+    same = [run(tmp_path, [v], seed, **{"optim.ema_decay": 0.9999}) for seed, v in enumerate([2.0, 5.0, 9.0])]
+    lines = reporting.verdict(sweep(tmp_path, base + same), ["frechet_classifier_distance"])
+    assert lines[0].startswith("- optim.ema_decay=0.9999 gives the very numbers of optim.ema_decay=0.999: ")
+
+
 def test_runs_are_paired_by_their_seeds_and_not_by_their_places(tmp_path):
     base = [run(tmp_path, [value], seed) for seed, value in [(0, 2.0), (1, 5.0), (2, 9.0)]]
     wide = [run(tmp_path, [value], seed, width=64) for seed, value in [(1, 6.0), (2, 10.5), (3, 99.0)]]
@@ -170,6 +178,10 @@ def test_a_real_sweep_is_reported_whatever_is_missing(command, here, tmp_path):
     done = command("train", *arguments, "model.upsample=scratch,resize", "seed=0,1", "sweep=small")
     assert done.returncode == 0, done.stderr
     path = tmp_path / "outputs" / "sweeps" / "small"
+    older = next(path.glob("*seed_0*scratch/checkpoints/step-00000012.pt"))
+    state = torch.load(older, weights_only=True)
+    del state["config"]["data"]["augment"]["zoom"]  # which that version did not have: at its default
+    torch.save(state, older)
     done = command("report.py", "sweep=outputs/sweeps/small")
     assert done.returncode == 0, done.stderr
     text = (path / "report.md").read_text()
@@ -200,6 +212,18 @@ def test_a_real_sweep_is_reported_whatever_is_missing(command, here, tmp_path):
     assert "has checkpoint format 99, this program reads 1" in text
     assert f"{names[2]} is left out: it is at step 8 of 12" in text
     assert f"{names[3]} is left out: it was trained on other pictures" in text
+
+
+def test_distances_in_the_features_of_several_classifiers_are_not_compared_in_silence(tmp_path, monkeypatch):
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.yaml").write_text("")
+    runs = {name: run(tmp_path, [1.0], seed) for seed, name in enumerate(("one", "other"))}
+    monkeypatch.setattr(sweeps, "_read_run", lambda directory: runs[directory.name])
+    assert reporting.read(tmp_path).remarks == []
+    runs["other"].records[-1]["evaluation_floor/frechet_classifier_distance"] = 0.041
+    (remark,) = reporting.read(tmp_path).remarks
+    assert remark.startswith("the distances are not comparable: ")
 
 
 def test_no_sweep_is_a_sentence(tmp_path):

@@ -305,6 +305,7 @@ BAD_INPUT = [
     (["model.kernel_size=1"], "model.kernel_size=1 must be from 2 to 8"),
     (["optim.generator_lr=nan"], "optim.generator_lr=nan must be"),
     (["optim.betas=[0.5]"], "optim.betas=[0.5] must be two numbers"),
+    (["seed=18446744073709551616"], "seed=18446744073709551616 must be from 0 to 9.22337e+18"),
     (["name=../elsewhere"], "name=../elsewhere must be a directory name"),
     (["resume=nowhere.pt"], "there is no checkpoint nowhere.pt"),
     (["resume=page.pt"], "page.pt is damaged or no checkpoint"),

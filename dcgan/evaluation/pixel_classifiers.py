@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from sklearn.svm import SVC
 
 BLOCK = 1024  # queries at once
-RANKS = 100  # beyond which the nearest of random draws is not sought
 NUMBERS = 2**24  # in the references at once: 64 MiB
 
 
@@ -62,20 +61,6 @@ def agreement(machine: "SVC", images: Tensor, labels: Tensor) -> float:
 def error(reference: Tensor, reference_labels: Tensor, queries: Tensor, query_labels: Tensor) -> float:
     """Share of queries whose nearest reference has another label."""
     return float((reference_labels[nearest(queries, reference)[:, 0]] != query_labels).float().mean())
-
-
-def error_of_draws(
-    reference: Tensor, reference_labels: Tensor, queries: Tensor, query_labels: Tensor, draws: int
-) -> float:
-    """The `error` to expect of so many random draws from the references, of which some come twice and some never.
-
-    The nearest that is drawn is a query's k-th nearest of all, k from 0, if it is drawn and the k before it are not.
-    """
-    near = nearest(queries, reference, min(RANKS, len(reference)))
-    ranks = torch.arange(near.shape[1] + 1, dtype=torch.float64)
-    missed = (1 - ranks / len(reference)) ** draws  # the chance that all before the k-th are
-    chances = missed[:-1] - missed[1:]
-    return float(((reference_labels[near] != query_labels[:, None]) * chances).sum(1).mean())
 
 
 def distance_to_nearest(queries: Tensor, reference: Tensor) -> float:

@@ -5,6 +5,7 @@ import statistics
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -35,7 +36,9 @@ class Report:
     recognised: dict[str, int] | None = None  # how many images the classifier takes for each class
     features: str | None = None  # hash of the classifier, which must be the same for distances to be compared
     classifier_accuracy: float | None = None  # on held-out pictures
-    error_by_heart: float | None = None  # of the nearest neighbour among random draws of what was learnt from
+    error_by_heart: float | None = (
+        None  # the nearest neighbour's, of a generator that gives back what it learnt from
+    )
 
 
 def report(evaluator: Evaluator, sample: Sample, device: torch.device) -> Report:
@@ -56,8 +59,10 @@ def report(evaluator: Evaluator, sample: Sample, device: torch.device) -> Report
     if len(found.held_out):
         measures["novelty"] = _novelty(found, images)
     if evaluator.labels is not None and len(found.held_out):
-        measures |= _pixel_classifiers(evaluator, images, sample)
-        about.error_by_heart = _error_by_heart(found)
+        log.info("asking a support vector machine and the nearest neighbours")
+        measures |= _support_vector_machine(evaluator, images)
+        errors, about.error_by_heart = _nearest_neighbours(found, sample)
+        measures |= errors
     else:
         about.notes.append(
             "no support vector machine and no nearest neighbours: they take a conditional generator and held-out pictures"
@@ -105,38 +110,48 @@ def _max_references(images: ImageSet) -> int:
     return min(MAX_REFERENCES, MAX_REFERENCE_PIXELS // int(images.store[0].size))
 
 
-def _pixel_classifiers(evaluator: Evaluator, images: Tensor, sample: Sample) -> dict[str, Measure]:
-    """What a support vector machine and the nearest neighbour say, beside what they say with real images."""
-    measures: dict[str, Measure] = {}
+def _support_vector_machine(evaluator: Evaluator, images: Tensor) -> dict[str, Measure]:
+    """How often it sees the class asked for, beside real images; nothing if there is one class only."""
     assert evaluator.labels is not None
-    (references, labels), held_out = _some(evaluator.found.train), _some(evaluator.found.held_out)
-    log.info("asking a support vector machine and the nearest neighbours")
-    most = max(MAX_PIXELS // references[0].numel(), MIN_IMAGES)
-    taught = min(MAX_SVM_IMAGES, most)
-    if len(labels[:taught].unique()) > 1:  # else there is nothing to tell apart
-        machine = pixel_classifiers.support_vector_machine(references[:taught], labels[:taught])
-        agreements = (
-            pixel_classifiers.agreement(machine, shown[:most], wanted[:most])
-            for shown, wanted in ((images, evaluator.labels), held_out)
-        )
-        measures["svm_agreement"] = Measure(*agreements)
+    (taught, labels), (queries, wanted) = _some(evaluator.found.train), _some(evaluator.found.held_out)
+    most = max(MAX_PIXELS // taught[0].numel(), MIN_IMAGES)
+    taught, labels = taught[: min(MAX_SVM_IMAGES, most)], labels[: min(MAX_SVM_IMAGES, most)]
+    if len(labels.unique()) < 2:
+        return {}
+    machine = pixel_classifiers.support_vector_machine(taught, labels)
+    generated, real = (
+        pixel_classifiers.agreement(machine, shown[:most], asked[:most])
+        for shown, asked in ((images, evaluator.labels), (queries, wanted))
+    )
+    return {"svm_agreement": Measure(generated, real)}
 
+
+def _nearest_neighbours(found: Data, sample: Sample) -> tuple[dict[str, Measure], float]:
+    """The errors of the nearest neighbour, and that of a generator that has its pictures by heart."""
+    (references, labels), held_out = _some(found.train), _some(found.held_out)
     real = pixel_classifiers.error(references, labels, *held_out)
-    times = max(1, min(SAMPLES_PER_REAL, _max_references(evaluator.found.train) // len(labels)))
+    times = max(1, min(SAMPLES_PER_REAL, _max_references(found.train) // len(labels)))
     many = labels.repeat(times)
+
+    def mean_error(generated: Tensor) -> float:
+        draws = generated.split(len(labels))
+        return statistics.mean(pixel_classifiers.error(draw, labels, *held_out) for draw in draws)
+
     generated = sample(many, len(many))
-    draws = [pixel_classifiers.error(draw, labels, *held_out) for draw in generated.split(len(labels))]
-    measures["nearest_neighbour_error"] = Measure(statistics.mean(draws), real)
+    measures = {"nearest_neighbour_error": Measure(mean_error(generated), real)}
     if times > 1:
         error = pixel_classifiers.error(generated, many, *held_out)
         measures["nearest_neighbour_error_of_many"] = Measure(error, real)
-    return measures
+    return measures, mean_error(by_heart(found.shown, many))
 
 
-def _error_by_heart(found: Data) -> float:
-    """The nearest neighbour's error that a generator would reach which gave back its training pictures."""
-    draws = min(len(found.train), _max_references(found.train))
-    return pixel_classifiers.error_of_draws(*_some(found.shown), *_some(found.held_out), draws)
+def by_heart(known: ImageSet, labels: Tensor) -> Tensor:
+    """What a generator gives that has learnt pictures by heart: for each label one of that class, at random."""
+    random, rows = random_generator(0, "by heart"), torch.empty_like(labels)
+    for label in labels.unique():
+        own, asked = torch.from_numpy(np.flatnonzero(known.labels == int(label))), labels == label
+        rows[asked] = own[torch.randint(len(own), (int(asked.sum()),), generator=random)]
+    return known.images(rows.numpy())
 
 
 def remarks(report: Report) -> str:
@@ -144,8 +159,8 @@ def remarks(report: Report) -> str:
     lines = list(report.notes)
     if report.error_by_heart is not None:
         lines.append(
-            "a generator that had the training pictures by heart would have a nearest neighbour error of "
-            f"{report.error_by_heart:.4g}: as many random draws miss some pictures"
+            "a generator that had the training pictures by heart, and gave one at random, would have a nearest "
+            f"neighbour error of {report.error_by_heart:.4g}: so many draws miss some pictures"
         )
     if report.recognised is not None:
         lines.append("recognised: " + ", ".join(f"{kind}: {n}" for kind, n in report.recognised.items()))

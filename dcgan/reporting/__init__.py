@@ -147,6 +147,8 @@ def verdict(sweep: Sweep, names: Sequence[str]) -> list[str]:
         claims = [difference.words for difference in found if difference.is_claimed]
         if all(difference.seeds < 2 for difference in found):
             lines.append(f"- {label} and {first} have too few seeds in common to say anything.")
+        elif all(difference.mean == 0 for difference in found):
+            lines.append(f"- {label} gives the very numbers of {first}: the setting has had no effect.")
         elif not claims:
             lines.append(f"- {label} and {first} differ in nothing by more than the seeds do.")
         else:

