@@ -33,15 +33,15 @@ Options = TypeVar("Options")
 # In a checkout configs/ stands beside the package, in a wheel inside it. Absolute, because Hydra looks
 # for a relative path in different places when a module is run and when it is imported.
 CONFIG_DIR = next(
-    path
-    for path in (Path(__file__).parent / "configs", Path(__file__).parents[1] / "configs")
-    if path.is_dir()
+    path for path in (Path(__file__).parent / "configs", Path(__file__).parents[1] / "configs") if path.is_dir()
 )
 MAX_NAME_LENGTH = 200  # of a directory that is made of settings; most systems take 255
 # What OmegaConf says, and what we say in its place.
 SENTENCES = {
     r"Value '(.*)' of type '\w+' could not be converted to Integer": "{key}={found} must be a whole number, written like 1000",
+    r"Value '(.*)' is not a valid bool": "{key}={found} must be true or false",
     r"Value '(.*)' of type '\w+' could not be converted to Float": "{key}={found} must be a number",
+    r"Invalid value '(.*)', expected one of \[(.*)\]": "{key}={found} is unknown; choose one of {choices}",
     r"field '\w+' is not Optional()": "{key}=null is not possible; leave it out for its default",
     r".*is not a ListConfig()": "{key} must be a list in brackets, such as '{key}=[a,b]'",
     r".*is not a subclass of()": "{key} is a group of settings; set one of {settings}",
@@ -132,9 +132,7 @@ def check_sweeps() -> None:
                 given = composed.pop("hydra").overrides.task
             config = to_config(composed, given)
             if config.name is not None:
-                raise UserError(
-                    f"name={config.name} is for one run; set sweep= in its place, or leave out -m"
-                )
+                raise UserError(f"name={config.name} is for one run; set sweep= in its place, or leave out -m")
             name = run_name(None, config.data.name, given)
             if name in names:
                 raise UserError(
@@ -194,9 +192,7 @@ def quoted(arguments: Iterable[str]) -> list[str]:
         key, _, value = argument.partition("=")
         if _is_text(key, value) and not (several and "," in value):
             # Hydra's own rule: a quote is escaped by a backslash, and backslashes before one by another each.
-            escaped = re.sub(
-                r"(\\*)('|$)", lambda found: 2 * found[1] + "\\'" * bool(found[2]), _from_home(value)
-            )
+            escaped = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + "\\'" * bool(found[2]), _from_home(value))
             given[place] = f"{key}='{escaped}'"
     return given
 
@@ -274,11 +270,11 @@ def sentence(error: BaseException, schema: Any = Config) -> str:
         group, _, chosen = str(error.missing_cfg_file).rpartition("/")
         return f"{group}={chosen} is unknown; choose one of {', '.join(error.options)}"
     if isinstance(error, OverrideParseException):
-        return (
-            f"{error.override!r} is not of the form setting=value, such as steps=100 or 'optim.betas=[0,0.9]'"
-        )
+        return f"{error.override!r} is not of the form setting=value, such as steps=100 or 'optim.betas=[0,0.9]'"
     if isinstance(error, OSError) and error.filename is not None:
-        return f"{os.fsdecode(error.filename)} cannot be used ({error.strerror}); mend that and run the same command again"
+        return (
+            f"{os.fsdecode(error.filename)} cannot be used ({error.strerror}); mend that and run the same command again"
+        )
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, OmegaConfBaseException):
         cause = cause.__cause__
@@ -292,7 +288,7 @@ def sentence(error: BaseException, schema: Any = Config) -> str:
         )  # the others name OmegaConf's own types
         own = ", ".join(name for name in settings_of(schema) if name.startswith(f"{key}."))
         ours = (
-            form.format(key=key, found=found[1], settings=own)
+            form.format(key=key, found=found[1], choices=found[found.lastindex or 1], settings=own)
             for pattern, form in SENTENCES.items()
             if (found := re.match(pattern, said))
         )
@@ -309,16 +305,12 @@ def settings_of(schema: Any, prefix: str = "") -> dict[str, Any]:
     return types
 
 
-def texts_of(schema: Any) -> set[str]:
-    """The full names of the settings of a dataclass that are any text."""
-    return {name for name, kind in settings_of(schema).items() if kind in (str, str | None)}
-
-
 def _is_text(key: str, value: str) -> bool:
     """Whether a value is one that Hydra could take for something else: a text, or the choice of a group."""
     if key and (CONFIG_DIR / key).is_dir():
         return re.fullmatch(r"[-+.\d].*|true|false|null|nan|inf", value, re.IGNORECASE) is not None
-    return key in texts_of(Config) and value not in ("", "null") and value[0] not in "'\""
+    is_any_text = settings_of(Config).get(key) in (str, str | None)
+    return is_any_text and value not in ("", "null") and value[0] not in "'\""
 
 
 def _from_home(text: str) -> str:

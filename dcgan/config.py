@@ -173,8 +173,7 @@ class OptimConfig:
         _in_range("optim.discriminator_lr", self.discriminator_lr, 1e-9, 1)
         if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
             raise UserError(
-                f"optim.betas={self.betas} must be two numbers from 0 to below 1, "
-                "such as optim.betas=[0.5,0.999]"
+                f"optim.betas={self.betas} must be two numbers from 0 to below 1, such as optim.betas=[0.5,0.999]"
             )
         _in_range("optim.decay_from", self.decay_from, 0, 1)
         _in_range("optim.ema_decay", self.ema_decay, 0, 0.999999)

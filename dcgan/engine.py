@@ -175,9 +175,7 @@ def update(state: TrainState, config: Config, given: Inputs, *, statistics: bool
         real_seen = discriminator_view(real, config, step, "real")
         # Detached: this loss shall not change the generator.
         fake_seen = discriminator_view(fake.detach(), config, step, "generated")
-        real_logits, fake_logits, penalty = logits_and_penalty(
-            d, config.loss, step, real_seen, fake_seen, labels
-        )
+        real_logits, fake_logits, penalty = logits_and_penalty(d, config.loss, step, real_seen, fake_seen, labels)
     d_loss = discriminator_loss(config.loss, real_logits, fake_logits)
     d_grad_norm = _descend(state, d, state.discriminator_optimizer, d_loss + penalty)
 

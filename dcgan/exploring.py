@@ -122,9 +122,9 @@ def arithmetic(
     of_terms = [trained.codes(seeds, classes)[0] for seeds in terms]
     means = [codes.mean(0, keepdim=True) for codes in of_terms]
     around = (means[0] - means[1] + means[2]).repeat(9, 1)
-    noise = torch.rand(9, trained.network.latent_dim, generator=random_generator(0, "around"))
-    noise[4] = 0.5  # none, after the next line
-    around[:, : trained.network.latent_dim] += AROUND * (2 * noise - 1)
+    noise = AROUND * (2 * torch.rand(9, trained.network.latent_dim, generator=random_generator(0, "around")) - 1)
+    noise[4] = 0  # the sum itself, in the middle
+    around[:, : trained.network.latent_dim] += noise
     members, middles = ([render(trained.network, codes) for codes in group] for group in (of_terms, means))
     return members, middles, render(trained.network, around)
 
@@ -139,9 +139,7 @@ def equation(members: list[Tensor], middles: list[Tensor], around: Tensor) -> Im
 
 
 @torch.no_grad()
-def layer_by_layer(
-    trained: TrainedGenerator, seeds: Sequence[int], classes: Sequence[int] | None
-) -> Image.Image:
+def layer_by_layer(trained: TrainedGenerator, seeds: Sequence[int], classes: Sequence[int] | None) -> Image.Image:
     """How an image grows: for each seed a row, with the liveliest maps after each layer and the image at last.
 
     The same maps in every row, each from black for 0 to white for its largest value in any of them.

@@ -39,9 +39,7 @@ def export(trained: TrainedGenerator, kind: ExportFormat, path: Path) -> None:
     """
     missing = [package for package in NEEDED[kind] if importlib.util.find_spec(package) is None]
     if missing:
-        raise UserError(
-            f"format={kind} needs {' and '.join(missing)}; pip install {' '.join(missing)} and try again"
-        )
+        raise UserError(f"format={kind} needs {' and '.join(missing)}; pip install {' '.join(missing)} and try again")
     # In the format in which others read it.
     trained.network.to(memory_format=torch.contiguous_format)
     with replacing(path) as partial:

@@ -118,9 +118,7 @@ def joined(parts: Sequence[Image.Image | str], *, down: bool = False) -> Image.I
 
 
 def _written(words: str) -> Image.Image:
-    left, _, right, bottom = ImageDraw.Draw(Image.new("L", (1, 1))).textbbox(
-        (0, 0), words, font_size=FONT_SIZE
-    )
+    left, _, right, bottom = ImageDraw.Draw(Image.new("L", (1, 1))).textbbox((0, 0), words, font_size=FONT_SIZE)
     # As high for every word, so that the frames of a film are of one size.
     picture = Image.new("RGB", (int(right - left) + 2, int(max(bottom, FONT_SIZE)) + 2), "white")
     ImageDraw.Draw(picture).text((-left + 1, 0), words, fill="black", font_size=FONT_SIZE)

@@ -223,9 +223,7 @@ def _conv_transpose(
     return ConvTranspose2d(inputs, outputs, kernel_size, algorithm=model.algorithm, **rest)
 
 
-def _upsampling(
-    model: ModelConfig, inputs: int, outputs: int, smaller: Size, larger: Size, *, bias: bool
-) -> nn.Module:
+def _upsampling(model: ModelConfig, inputs: int, outputs: int, smaller: Size, larger: Size, *, bias: bool) -> nn.Module:
     """The layer from a map of size ``smaller`` to one of size ``larger``, about twice as large."""
     if model.upsample is Upsample.resize:
         return ResizeConv2d(inputs, outputs, model.kernel_size, larger, bias=bias)

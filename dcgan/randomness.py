@@ -9,9 +9,7 @@ import hashlib
 import torch
 
 
-def random_generator(
-    seed: int, stream: str, step: int = 0, device: torch.device | str = "cpu"
-) -> torch.Generator:
+def random_generator(seed: int, stream: str, step: int = 0, device: torch.device | str = "cpu") -> torch.Generator:
     """A fresh generator for one purpose (``stream``) at one step.
 
     On the CPU also when training is not, so that every device sees the same numbers; but for what is too much to be

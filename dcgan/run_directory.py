@@ -26,9 +26,7 @@ def resume(state: TrainState, config: Config, run_dir: Path, metadata: dict[str,
         if config.resume == "never":
             raise UserError(f"resume=never, but {run_dir} holds a run; delete it or set another name=")
         if config.resume not in ("auto", own["config"]["resume"]):
-            raise UserError(
-                f"{run_dir} holds a run that did not begin from resume={config.resume}; set another name="
-            )
+            raise UserError(f"{run_dir} holds a run that did not begin from resume={config.resume}; set another name=")
         changed = differences(own["config"], metadata["config"])
         if own["data_fingerprint"] != metadata["data_fingerprint"]:
             changed.append("the pictures themselves")
@@ -49,22 +47,16 @@ def resume(state: TrainState, config: Config, run_dir: Path, metadata: dict[str,
         except (RuntimeError, ValueError) as error:
             shaping = ("model.", "data.image_size", "data.channels")
             changed = [
-                change
-                for change in differences(start["config"], metadata["config"])
-                if change.startswith(shaping)
+                change for change in differences(start["config"], metadata["config"]) if change.startswith(shaping)
             ]
             if start["num_classes"] != metadata["num_classes"]:
                 changed.append(f"{start['num_classes']} classes, now {metadata['num_classes']}")
-            raise UserError(
-                f"resume={config.resume} holds networks of another shape ({'; '.join(changed)})"
-            ) from error
+            raise UserError(f"resume={config.resume} holds networks of another shape ({'; '.join(changed)})") from error
     if own is not None or state.step:
         log.info("resumed at step %d", state.step)
 
 
-def save(
-    state: TrainState, config: Config, run_dir: Path, metadata: dict[str, Any], *, last: bool = False
-) -> None:
+def save(state: TrainState, config: Config, run_dir: Path, metadata: dict[str, Any], *, last: bool = False) -> None:
     """Write a checkpoint. One that fails on the way is reported; the ``last`` one is an error.
 
     Raises:

@@ -161,8 +161,14 @@ def load_generator(
     network.truncation = truncation
     if statistics == "standing":
         use_standing_statistics(network, num_classes)
-    about = (state["step"], config, state["data_fingerprint"], state.get("classes", ()))
-    return TrainedGenerator(network.eval(), num_classes, *about)
+    return TrainedGenerator(
+        network.eval(),
+        num_classes,
+        step=state["step"],
+        config=config,
+        data_fingerprint=state["data_fingerprint"],
+        classes=state.get("classes", ()),
+    )
 
 
 def latents_of(network: Generator, seeds: Sequence[int]) -> Tensor:

@@ -64,9 +64,7 @@ class Tracker:
         distance: see `layout`.
     """
 
-    def __init__(
-        self, run_dir: Path, step: int, steps: int, batch_size: int, distance: str | None = None
-    ) -> None:
+    def __init__(self, run_dir: Path, step: int, steps: int, batch_size: int, distance: str | None = None) -> None:
         self.run_dir, self.steps, self.batch_size = run_dir, steps, batch_size
         self.fresh = not any(run_dir.glob("events.out.tfevents.*"))  # nothing recorded in this directory yet
         self._broken: set[str] = set()

@@ -66,8 +66,7 @@ def train_locked(config: Config, run_dir: Path) -> int:
             ) from error
         except RuntimeError as error:
             if not any(
-                words in str(error)
-                for words in ("can't allocate memory", "not enough memory", "out of memory")
+                words in str(error) for words in ("can't allocate memory", "not enough memory", "out of memory")
             ):
                 raise
             raise UserError(
@@ -86,9 +85,7 @@ def locked(run_dir: Path) -> AbstractContextManager[object]:
     try:
         return FileLock(run_dir / LOCK, timeout=0).acquire()
     except Timeout as error:
-        raise UserError(
-            f"another process is training in {run_dir}; wait for it or set another name="
-        ) from error
+        raise UserError(f"another process is training in {run_dir}; wait for it or set another name=") from error
 
 
 def discard_if_empty(run_dir: Path) -> None:
@@ -165,6 +162,4 @@ if __name__ == "__main__":
     try:
         main()
     finally:
-        signal.signal(
-            signal.SIGINT, signal.SIG_IGN
-        )  # all is said; what is left is the end of the interpreter
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is said; what is left is the end of the interpreter

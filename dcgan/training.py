@@ -30,9 +30,7 @@ def train(config: Config, run_dir: Path) -> int:
         device = choose_device(config.device)
         found = data.load(config.data)
         augment, on_device = config.data.augment, config.data.on_device
-        batches = data.Batches(
-            found.shown, config.batch_size, config.seed, device, augment, on_device, shared=True
-        )
+        batches = data.Batches(found.shown, config.batch_size, config.seed, device, augment, on_device, shared=True)
         num_classes = len(found.train.classes) if config.model.conditional else 0
         state = engine.build(config, num_classes, device)
         # What a checkpoint says of where it comes from, beside the state. The pictures are all that could be shown.
@@ -87,8 +85,9 @@ def loop(
     def due(every: int) -> bool:
         return every > 0 and (step % every == 0 or step == config.steps)
 
-    about = (run_dir, state.step, config.steps, config.batch_size, evaluator.headline if evaluator else None)
-    with Tracker(*about) as tracker, noted_signals() as received:
+    distance = evaluator.headline if evaluator else None
+    tracker = Tracker(run_dir, state.step, config.steps, config.batch_size, distance)
+    with tracker, noted_signals() as received:
         if tracker.fresh or state.step == 0:
             tracker.text("settings", (run_dir / "config.yaml").read_text("utf-8"))
             examples = batches.data.examples(columns, sampling.GRID_ROWS, by_class=num_classes > 0)

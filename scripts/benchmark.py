@@ -114,9 +114,7 @@ def benchmark_layer(options: LayerOptions) -> None:
     if min(sizes) < 8:
         raise UserError(f"sizes={options.sizes}: a generator's images have at least 8 pixels a side")
     if options.device not in ("cpu", "cuda") or (options.device == "cuda" and not torch.cuda.is_available()):
-        raise UserError(
-            f"device={options.device} is not there; choose cpu, or cuda where PyTorch finds a GPU"
-        )
+        raise UserError(f"device={options.device} is not there; choose cpu, or cuda where PyTorch finds a GPU")
     device = torch.device(options.device)
     if device.type == "cuda":  # the same precision for convolutions and matrix products, or nothing compares
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False

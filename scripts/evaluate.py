@@ -69,9 +69,7 @@ def main() -> None:
 
     evaluator = evaluation.Evaluator(found, options.samples, trained.num_classes > 0, device, options.seed)
     report = evaluation.report(evaluator, sample, device)
-    print(
-        f"{run}, step {trained.step}: {evaluator.count:,} generated images, and as many real ones in their place"
-    )
+    print(f"{run}, step {trained.step}: {evaluator.count:,} generated images, and as many real ones in their place")
     print(evaluation.table(report.measures))
     print(evaluation.remarks(report))
     about = {

@@ -44,9 +44,7 @@ def main() -> None:
 
     trained = sampling.load_generator(Path(options.run), options.weights, options.statistics)
     exporting.export(trained, options.format, out)
-    print(
-        f"the generator of step {trained.step} as {options.format}, {out.stat().st_size / 1e6:.1f} MB: {out}"
-    )
+    print(f"the generator of step {trained.step} as {options.format}, {out.stat().st_size / 1e6:.1f} MB: {out}")
 
 
 if __name__ == "__main__":

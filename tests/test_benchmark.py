@@ -167,10 +167,6 @@ def test_more_steps_than_the_run_has_are_timed():
 def test_the_data_benchmark_prints_a_row_for_each_count(command, tmp_path):
     done = command("benchmark.py", "data", "count=512", "image_size=16", "seconds=0.05", "out=table.md")
     assert done.returncode == 0, done.stderr
-    rows = [
-        line.split("|")[1].strip()
-        for line in (tmp_path / "table.md").read_text().splitlines()
-        if "/s" in line
-    ]
+    rows = [line.split("|")[1].strip() for line in (tmp_path / "table.md").read_text().splitlines() if "/s" in line]
     assert rows == ["128", "256", "512"]
     assert "count=20 must be at least 512" in command("benchmark.py", "data", "count=20").stderr

@@ -16,9 +16,7 @@ STEPS = 12
 
 def gpu(test):
     """For a test that needs a GPU, where everything is computed in the same way twice, as far as it goes."""
-    needed = pytest.mark.skipif(
-        not torch.cuda.is_available(), reason="needs a CUDA device, and there is none here"
-    )
+    needed = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, and there is none here")
     return needed(pytest.mark.usefixtures("same_kernels")(test))
 
 
@@ -29,9 +27,7 @@ def same_kernels():
 
 
 def a_config(**settings):
-    return Config(
-        model=ModelConfig(width=4, latent_dim=8), steps=STEPS, batch_size=6, log_every=2, **settings
-    )
+    return Config(model=ModelConfig(width=4, latent_dim=8), steps=STEPS, batch_size=6, log_every=2, **settings)
 
 
 def batches(device=GPU):
@@ -112,9 +108,7 @@ def test_a_state_goes_from_the_cpu_to_a_gpu_and_back():
     for real in batches(cpu):
         engine.train_step(expected, config, real, labels)
     assert states[2].step == STEPS
-    for one, two in zip(
-        states[2].generator_ema.parameters(), expected.generator_ema.parameters(), strict=True
-    ):
+    for one, two in zip(states[2].generator_ema.parameters(), expected.generator_ema.parameters(), strict=True):
         torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-3)
     assert isinstance(states[1].generator_optimizer.param_groups[0]["lr"], float)
 

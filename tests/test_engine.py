@@ -153,9 +153,7 @@ def test_a_machine_that_cannot_compile_is_told_so(config, monkeypatch):
 
     monkeypatch.setattr("torch.compile", broken)
     config.compile = True
-    with pytest.raises(
-        UserError, match=r"^compile=true does not work on this machine \(no C\+\+ compiler\); "
-    ):
+    with pytest.raises(UserError, match=r"^compile=true does not work on this machine \(no C\+\+ compiler\); "):
         engine.build(config, 10, CPU)
 
 
@@ -267,8 +265,7 @@ def test_a_probability_is_told_only_where_a_logit_is_one(config, batch):
 def test_two_draws_of_what_the_discriminator_is_shown_are_independent(config, batch):
     config.loss.instance_noise = 0.5
     noise = [
-        engine.discriminator_view(batch[0], config, 3, which) - batch[0]
-        for which in ("real", "generated", "real")
+        engine.discriminator_view(batch[0], config, 3, which) - batch[0] for which in ("real", "generated", "real")
     ]
     assert torch.equal(noise[0], noise[2])
     assert not torch.equal(noise[0], noise[1])
@@ -340,9 +337,7 @@ def test_a_rare_penalty_has_as_many_times_the_weight(config, batch):
     state, penalties = engine.build(config, 10, CPU).discriminator.eval(), []
     for every in (1, 5):
         config.loss.r1, config.loss.penalty_every = 1.0, every
-        penalties.append(
-            engine.logits_and_penalty(state, config.loss, 4, real, real.clone(), labels)[2].item()
-        )
+        penalties.append(engine.logits_and_penalty(state, config.loss, 4, real, real.clone(), labels)[2].item())
     assert penalties[1] == pytest.approx(5 * penalties[0])
 
 
@@ -353,9 +348,7 @@ def test_spectral_norm_leaves_no_singular_value_above_one(config):
     again = engine.build(config, 10, CPU).discriminator.state_dict()
     assert all(torch.equal(tensor, again[name]) for name, tensor in discriminator.state_dict().items())
     weights = [
-        m.weight.detach()
-        for m in discriminator.modules()
-        if isinstance(m, torch.nn.Conv2d | torch.nn.Embedding)
+        m.weight.detach() for m in discriminator.modules() if isinstance(m, torch.nn.Conv2d | torch.nn.Embedding)
     ]
     assert len(weights) == 5  # three halvings, the head, the classes
     for weight in weights:
@@ -369,9 +362,7 @@ def test_the_learning_rate_falls_linearly_at_the_end(step, decay_from, factor):
     assert engine.learning_rate_factor(step, 10, decay_from) == pytest.approx(factor)
 
 
-@pytest.mark.parametrize(
-    "labels", [[0, 0, 1, 1, 2, 2], [0, 1, 2, 3, 4, 5]], ids=["two of each", "one of each"]
-)
+@pytest.mark.parametrize("labels", [[0, 0, 1, 1, 2, 2], [0, 1, 2, 3, 4, 5]], ids=["two of each", "one of each"])
 def test_as_diverse_as_the_real_images_is_one_also_where_no_two_are_of_one_class(config, labels):
     state, labels = engine.build(config, 10, CPU), torch.tensor(labels)
     latents = state.generator.draw(6, random_generator(config.seed, "latents", 0))

@@ -37,11 +37,7 @@ def expected(example, padding=None, output_padding=None):
 def numbers(axis):
     """Those in the cells of a panel, by place; the title has no number alone."""
     cells = [text for text in axis.texts if re.fullmatch(r"-?[\d.]+(e[+-]\d+)?", text.get_text())]
-    return {
-        (int(y - 0.5), int(x - 0.5)): float(text.get_text())
-        for text in cells
-        for x, y in [text.get_position()]
-    }
+    return {(int(y - 0.5), int(x - 0.5)): float(text.get_text()) for text in cells for x, y in [text.get_position()]}
 
 
 def places(axis, colour):
@@ -85,9 +81,7 @@ def test_green_is_what_output_padding_adds_and_grey_is_zeros_and_what_is_cropped
     frame = next(explain.zero_insert_frames(example))
     added = example.output_size**2 - (example.output_size - example.output_padding) ** 2
     assert len(places(frame.axes[2], drawings.EXTRA)) == added
-    taps = set(
-        itertools.product(range(0, example.kernel_size * example.dilation, example.dilation), repeat=2)
-    )
+    taps = set(itertools.product(range(0, example.kernel_size * example.dilation, example.dilation), repeat=2))
     assert places(frame.axes[0], drawings.CURRENT) == taps
     pixels = places(frame.axes[0], drawings.INPUT) | taps
     assert {place for place, number in numbers(frame.axes[0]).items() if number} <= pixels
@@ -163,9 +157,7 @@ def test_a_matrix_of_nothing_but_zeros_is_drawn():
 
 
 def test_cropped_input_is_said_in_words():
-    assert "P_T = F - P - 1 = -1, so that 1 are cropped, before" in explain.text(
-        explain.Example(5, 2, padding=2)
-    )
+    assert "P_T = F - P - 1 = -1, so that 1 are cropped, before" in explain.text(explain.Example(5, 2, padding=2))
 
 
 @pytest.mark.parametrize(

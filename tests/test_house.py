@@ -92,9 +92,7 @@ def test_a_wheel_carries_the_configuration_and_runs_from_any_directory(tmp_path)
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         archive.extractall(tmp_path / "site")
-    configs = {
-        f"dcgan/configs/{path.relative_to(ROOT / 'configs')}" for path in (ROOT / "configs").rglob("*.yaml")
-    }
+    configs = {f"dcgan/configs/{path.relative_to(ROOT / 'configs')}" for path in (ROOT / "configs").rglob("*.yaml")}
     assert configs <= set(names)
     done = subprocess.run(
         [sys.executable, "-m", "dcgan.train", "experiment=smoke"],

@@ -122,9 +122,7 @@ def test_a_short_run_of_each_improves_the_samples(digits, variant):
 def test_what_has_no_effect_is_refused():
     with pytest.raises(UserError, match=r"label_smoothing=0\.1 has no effect with loss.name=hinge"):
         LossConfig("hinge", label_smoothing=0.1)
-    with pytest.raises(
-        UserError, match=r"loss\.augment=rotation is unknown; choose one of color, translation, cutout"
-    ):
+    with pytest.raises(UserError, match=r"loss\.augment=rotation is unknown; choose one of color, translation, cutout"):
         LossConfig(augment=["rotation"])
     with pytest.raises(UserError, match=r"loss\.r1=-1 must be at least 0"):
         LossConfig(r1=-1)

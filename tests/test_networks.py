@@ -46,9 +46,7 @@ def test_other_ways_to_enlarge_by_hand():
     x = torch.randn(2, 3, 4, 5)
     resize = ResizeConv2d(3, 2, 4, (9, 10), bias=True)
     enlarged = F.interpolate(x, size=(9, 10), mode="nearest")
-    torch.testing.assert_close(
-        resize(x), F.conv2d(F.pad(enlarged, (1, 2, 1, 2)), resize[2].weight, resize[2].bias)
-    )
+    torch.testing.assert_close(resize(x), F.conv2d(F.pad(enlarged, (1, 2, 1, 2)), resize[2].weight, resize[2].bias))
     shuffle = PixelShuffleConv2d(3, 2, 3, (7, 10), bias=True)
     blocks = F.conv2d(x, shuffle.weight, shuffle.bias, padding=1)
     expected = F.pixel_shuffle(blocks, 2)[:, :, :7, :10]
@@ -87,9 +85,7 @@ def test_the_papers_guidelines_hold():
 
 
 def test_what_the_paper_advises_against_can_be_had():
-    model = ModelConfig(
-        width=4, discriminator_norm="every", discriminator_activation="relu", latents="uniform"
-    )
+    model = ModelConfig(width=4, discriminator_norm="every", discriminator_activation="relu", latents="uniform")
     generator, discriminator = (network(model, (64, 64), 3, 0) for network in (Generator, Discriminator))
     assert [type(layer) for layer in generator.layers][-3:] == [ConvTranspose2d, nn.BatchNorm2d, nn.Tanh]
     kinds = [type(layer) for layer in discriminator.layers]
@@ -124,9 +120,7 @@ def test_weights_begin_as_the_paper_has_them_in_either_layer():
 
 def test_the_label_matters_in_both_networks():
     model = ModelConfig(width=4, latent_dim=4)
-    generator, discriminator = (
-        network(model, (16, 16), 1, 3).eval() for network in (Generator, Discriminator)
-    )
+    generator, discriminator = (network(model, (16, 16), 1, 3).eval() for network in (Generator, Discriminator))
     latents = torch.randn(1, 4).repeat(2, 1)
     images = generator(latents, torch.tensor([0, 1]))
     assert not torch.allclose(images[0], images[1])

@@ -50,8 +50,7 @@ def gradients(loss):
     images, labels = (parallel.shard(whole) for whole in (some_images(), torch.arange(4)))
     engine.train_step(state, config, images, labels)
     return [
-        [parameter.grad for parameter in network.parameters()]
-        for network in (state.generator, state.discriminator)
+        [parameter.grad for parameter in network.parameters()] for network in (state.generator, state.discriminator)
     ]
 
 
@@ -189,9 +188,7 @@ def test_apples_gpus_are_left_alone_by_a_pytorch_that_computes_wrongly_there(mon
     monkeypatch.setattr("torch.backends.mps.is_available", lambda: True)
     monkeypatch.setattr("dcgan.device.MPS_VERSION", "99.0")
     assert choose_device(Device.auto) == CPU
-    with pytest.raises(
-        UserError, match=r"device=mps computes wrongly with PyTorch .*; install 99.0 or newer, or set"
-    ):
+    with pytest.raises(UserError, match=r"device=mps computes wrongly with PyTorch .*; install 99.0 or newer, or set"):
         choose_device(Device.mps)
     monkeypatch.setattr("dcgan.device.MPS_VERSION", "2.0")
     assert choose_device(Device.auto) == torch.device("mps")

@@ -8,9 +8,7 @@ from dcgan.progress import Progress
 from dcgan.tracking import ConsoleHandler
 
 
-def test_where_there_is_no_terminal_a_line_of_the_log_tells_it_and_no_bar_fills_the_file(
-    monkeypatch, caplog, capsys
-):
+def test_where_there_is_no_terminal_a_line_of_the_log_tells_it_and_no_bar_fills_the_file(monkeypatch, caplog, capsys):
     monkeypatch.setattr(progress, "SECONDS", 0)
     caplog.set_level(logging.INFO, "dcgan")
     logger, handler = logging.getLogger("dcgan"), ConsoleHandler()

@@ -33,9 +33,7 @@ def sweep(tmp_path, runs):
 
 def test_runs_are_grouped_by_what_was_set_and_the_default_comes_first(tmp_path):
     runs = [
-        run(tmp_path, [1.0], seed, **{"model.upsample": kind})
-        for kind in ("builtin", "scratch")
-        for seed in (1, 0)
+        run(tmp_path, [1.0], seed, **{"model.upsample": kind}) for kind in ("builtin", "scratch") for seed in (1, 0)
     ]
     groups = sweeps.grouped(runs)
     assert list(groups) == ["model.upsample=scratch", "model.upsample=builtin"]
@@ -43,10 +41,7 @@ def test_runs_are_grouped_by_what_was_set_and_the_default_comes_first(tmp_path):
 
 
 def test_one_change_at_a_time_is_named_by_the_change_and_a_grid_by_all(tmp_path):
-    one = [
-        run(tmp_path, [1.0], 0, **change)
-        for change in ({}, {"steps": 5}, {"batch_size": 7, "optim.ema_decay": 0})
-    ]
+    one = [run(tmp_path, [1.0], 0, **change) for change in ({}, {"steps": 5}, {"batch_size": 7, "optim.ema_decay": 0})]
     assert list(sweeps.grouped(one)) == ["base", "steps=5", "batch_size=7, optim.ema_decay=0"]
     grid = [run(tmp_path, [1.0], 0, steps=s, batch_size=b) for s in (3000, 5) for b in (32, 7)]
     assert list(sweeps.grouped(grid)) == [
@@ -75,15 +70,11 @@ def test_the_base_is_named_by_what_sets_it_apart_from_the_defaults(tmp_path):
     plain = run(tmp_path, [1.0], 3)
     assert reporting.base(sweep(tmp_path, [plain])) == "the defaults"
     other = run(tmp_path, [1.0], 3, **{"loss.r1": 0.0, "model.latents": "uniform"})
-    assert (
-        reporting.base(sweep(tmp_path, [other])) == "the defaults but for model.latents=uniform, loss.r1=0.0"
-    )
+    assert reporting.base(sweep(tmp_path, [other])) == "the defaults but for model.latents=uniform, loss.r1=0.0"
 
 
 def test_large_numbers_are_written_out():
-    written = [
-        reporting._number(value, 2) for value in (130.4, 0.01234, 99.4, 99.6, 1234567.0, -130.4, float("nan"))
-    ]
+    written = [reporting._number(value, 2) for value in (130.4, 0.01234, 99.4, 99.6, 1234567.0, -130.4, float("nan"))]
     assert written == ["130", "0.012", "99", "100", "1,234,567", "-130", "nan"]
     assert reporting._number(130.4, 2, "+") == "+130"
 

@@ -116,9 +116,7 @@ def test_weights_statistics_and_truncation_are_those_asked_for(here, run):
     ],
     ids=lambda value: "",
 )
-def test_what_cannot_be_asked_for_is_refused_before_anything_is_written(
-    here, tmp_path, run, arguments, message
-):
+def test_what_cannot_be_asked_for_is_refused_before_anything_is_written(here, tmp_path, run, arguments, message):
     before = sorted(tmp_path.rglob("*"))
     assert_refused(here("sample.py", *arguments), message)
     assert sorted(tmp_path.rglob("*")) == before
@@ -155,9 +153,7 @@ def test_a_picture_that_cannot_be_written_leaves_none_that_is_half(tmp_path, mon
 
 def test_a_picture_that_is_too_large_for_its_format_is_a_sentence(tmp_path):
     wide = Image.new("L", (20_000, 1))
-    with pytest.raises(
-        UserError, match=r"wide.webp cannot be written \(.*\); choose another format, such as .png"
-    ):
+    with pytest.raises(UserError, match=r"wide.webp cannot be written \(.*\); choose another format, such as .png"):
         images.save_picture(wide, tmp_path / "wide.webp")
     assert not list(tmp_path.iterdir())
 
@@ -253,13 +249,9 @@ def test_classes_are_asked_for_by_their_names_too(run):
     trained.classes = ["cats", "t-shirts", "7", "1999", *"abcdef"]
     assert trained.parse_classes("all") is None
     assert trained.parse_classes("t-shirts, cats,2-3,7-7,1999") == [1, 0, 2, 3, 7, 3]
-    with pytest.raises(
-        UserError, match="classes=7 is the name of class 2, and the number of d; set classes=2-2 for"
-    ):
+    with pytest.raises(UserError, match="classes=7 is the name of class 2, and the number of d; set classes=2-2 for"):
         trained.parse_classes("cats,7")
-    with pytest.raises(
-        UserError, match=r"classes=dogs unknown; this run has 0 cats, 1 t-shirts, 2 7, 3 1999, "
-    ):
+    with pytest.raises(UserError, match=r"classes=dogs unknown; this run has 0 cats, 1 t-shirts, 2 7, 3 1999, "):
         trained.parse_classes("cats,dogs")
     with pytest.raises(UserError, match="classes=12 unknown; this run has 0 cats"):
         trained.known([12])
@@ -270,9 +262,7 @@ def test_classes_are_asked_for_by_their_names_too(run):
 
 def test_a_spherical_walk_keeps_the_length_and_a_straight_one_does_not():
     ends = sampling.latents_of(Generator(ModelConfig(width=2, latent_dim=64), (8, 8), 1, 0), [1, 2])
-    spherical, straight = (
-        exploring.interpolated(ends, 10, spherical=kind, closed=True) for kind in (True, False)
-    )
+    spherical, straight = (exploring.interpolated(ends, 10, spherical=kind, closed=True) for kind in (True, False))
     for way in (spherical, straight):
         assert way.shape == (20, 64)
         torch.testing.assert_close(way[[0, 10]], ends)
@@ -337,9 +327,7 @@ def test_layers_are_the_maps_on_the_way_and_the_image_at_its_end(run):
     picture = np.array(exploring.layer_by_layer(trained, [3, 5], None))
     made, _ = trained.sample([3, 5], None)
     enlarged = made[1, 0].repeat_interleave(6, 0).repeat_interleave(6, 1)  # 28 pixels as 168
-    bottom, right = (
-        side - 176 for side in picture.shape[:2]
-    )  # three maps of 56 pixels and lines around them
+    bottom, right = (side - 176 for side in picture.shape[:2])  # three maps of 56 pixels and lines around them
     assert np.array_equal(picture[bottom : bottom + 168, right : right + 168, 0], enlarged)
 
     codes, _ = trained.codes([3, 5], None)
@@ -349,9 +337,7 @@ def test_layers_are_the_maps_on_the_way_and_the_image_at_its_end(run):
     sampling.render(trained.network, codes)
     maps = torch.cat(kept)  # (2, C, 3, 3)
     liveliest = maps[:, maps.transpose(0, 1).flatten(1).var(1).argmax()]
-    expected = (
-        (liveliest[1] / liveliest.max() * 255).round().repeat_interleave(18, 0).repeat_interleave(18, 1)
-    )
+    expected = (liveliest[1] / liveliest.max() * 255).round().repeat_interleave(18, 0).repeat_interleave(18, 1)
     assert np.array_equal(picture[bottom + 2 : bottom + 56, 2:56, 0], expected.to(torch.uint8))
 
 

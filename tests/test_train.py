@@ -84,9 +84,7 @@ def test_a_run_leaves_its_settings_numbers_pictures_and_checkpoints(finished, ti
     ("number", "code", "saved"),
     [(signal.SIGINT, 130, 18), (signal.SIGTERM, 143, 18), (signal.SIGKILL, -9, 14)],
 )
-def test_a_run_cut_in_two_is_the_uninterrupted_run_to_the_bit(
-    command, tmp_path, finished, number, code, saved
-):
+def test_a_run_cut_in_two_is_the_uninterrupted_run_to_the_bit(command, tmp_path, finished, number, code, saved):
     cut = command("train", *TINY, signalled=(number, 17))
     assert cut.returncode == code, cut.stderr
     assert "Traceback" not in cut.stderr
@@ -297,7 +295,8 @@ BAD_INPUT = [
     (["batch_size=6000"], "batch_size=6000 is more than the 4500 pictures"),
     (["data.image_size=4"], "data.image_size=4 must be"),
     (["data.image_size=[28]"], "data.image_size=[28] must be"),
-    (["model.upsample=foo"], "model.upsample: Invalid value 'foo', expected one of [scratch, builtin"),
+    (["model.upsample=foo"], "model.upsample=foo is unknown; choose one of scratch, builtin, resize, pixel_shuffle"),
+    (["data.augment.flip=maybe"], "data.augment.flip=maybe must be true or false"),
     (
         ["model.upsample=builtin", "model.algorithm=gemm"],
         "model.algorithm=gemm has no effect with model.upsample=b",
@@ -387,9 +386,7 @@ def test_what_is_no_directory_is_a_sentence(here, tmp_path):
 
 def test_too_little_memory_is_a_sentence(here, tmp_path):
     huge = here("train", *TINY, "model.width=1000000000", "evaluate_every=0")
-    assert_refused(
-        huge, "there is too little memory for batch_size=16, model.width=1000000000 and data.image_size="
-    )
+    assert_refused(huge, "there is too little memory for batch_size=16, model.width=1000000000 and data.image_size=")
     assert not list((tmp_path / "outputs").iterdir())
 
 
@@ -408,9 +405,7 @@ def test_too_little_memory_is_a_sentence(here, tmp_path):
     ids=lambda value: "",
 )
 def test_a_sweep_with_an_impossible_run_begins_none(here, tmp_path, arguments, message):
-    assert_refused(
-        here("train", "experiment=smoke", *arguments, "-m"), message
-    )  # where -m stands does not matter
+    assert_refused(here("train", "experiment=smoke", *arguments, "-m"), message)  # where -m stands does not matter
     assert not list((tmp_path / "outputs" / "sweeps" / "unnamed").glob("*/"))
 
 
@@ -476,9 +471,7 @@ def test_a_run_of_a_sweep_that_fails_does_not_stop_the_others(command, tmp_path)
         message = f"error: mnist5k-batch_size_{failed}-experiment_smoke: batch_size={failed} is more than"
         assert message in done.stderr
     both = "mnist5k-batch_size_6000-experiment_smoke, mnist5k-batch_size_7000-experiment_smoke"
-    assert done.stderr.endswith(
-        f"error: without result, for the reasons above: {both}; the same command tries again\n"
-    )
+    assert done.stderr.endswith(f"error: without result, for the reasons above: {both}; the same command tries again\n")
     runs = [path.name for path in (tmp_path / "outputs" / "sweeps" / "unnamed").iterdir() if path.is_dir()]
     assert runs == ["mnist5k-batch_size_16-experiment_smoke"]
 

@@ -95,9 +95,7 @@ def measure(
         seconds: how long to go on, for the forward pass and again for both passes; at least 5 turns.
         peaks: what `peaks` told of these candidates.
     """
-    forward, both = (
-        _ratios(in_turns(passes, device, seconds)) for passes in _functions(case, algorithms, device)
-    )
+    forward, both = (_ratios(in_turns(passes, device, seconds)) for passes in _functions(case, algorithms, device))
     return [Row(case, name, forward[name], both[name], peaks[name]) for name in forward]
 
 
@@ -112,9 +110,7 @@ def _functions(case: Case, algorithms: list[str], device: torch.device) -> tuple
     return forward, both
 
 
-def _candidates(
-    case: Case, algorithms: list[str]
-) -> Iterator[tuple[str, nn.ConvTranspose2d, torch.memory_format]]:
+def _candidates(case: Case, algorithms: list[str]) -> Iterator[tuple[str, nn.ConvTranspose2d, torch.memory_format]]:
     theirs = case.layer
     how = (theirs.kernel_size, theirs.stride, theirs.padding, theirs.output_padding)
     arguments = (theirs.in_channels, theirs.out_channels, *how)
@@ -154,9 +150,7 @@ def table(rows: list[Row]) -> str:
     for row in rows:
         peak = "" if row.peak is None else f"{row.peak / 1e6:.0f}"
         forward, both = (f"{r.seconds * 1e3:.2f} | {r.ratio:.2f}" for r in (row.forward, row.both))
-        lines.append(
-            f"| {row.case.name} | {row.candidate} | {forward} | {both} | {row.gflops:.0f} | {peak} |"
-        )
+        lines.append(f"| {row.case.name} | {row.candidate} | {forward} | {both} | {row.gflops:.0f} | {peak} |")
     return "\n".join(lines)
 
 
@@ -173,7 +167,5 @@ def summary(rows: list[Row]) -> str:
         memory = [row.peak / peaks[row.case.name] for row in mine if row.peak and peaks[row.case.name]]  # type: ignore[operator]
         most = f"{max(memory):.2f}" if memory else ""
         mean = statistics.geometric_mean(ratios)
-        lines.append(
-            f"| {candidate} | {len(mine)} | {mean:.2f} | {min(ratios):.2f} | {max(ratios):.2f} | {most} |"
-        )
+        lines.append(f"| {candidate} | {len(mine)} | {mean:.2f} | {min(ratios):.2f} | {max(ratios):.2f} | {most} |")
     return "\n".join(lines)

@@ -56,9 +56,7 @@ def table(rows: list[Row]) -> str:
     lines = ["| upsample | ms a step | ratio | images/s | peak MB |", "| --- | ---: | ---: | ---: | ---: |"]
     for row in rows:
         peak = "" if row.peak is None else f"{row.peak / 1e6:.0f}"
-        lines.append(
-            f"| {row.upsample} | {row.seconds * 1e3:.1f} | {row.ratio:.2f} | {row.images:,.0f} | {peak} |"
-        )
+        lines.append(f"| {row.upsample} | {row.seconds * 1e3:.1f} | {row.ratio:.2f} | {row.images:,.0f} | {peak} |")
     return "\n".join(lines)
 
 

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from dcgan.conv_transpose.arithmetic import (
@@ -33,10 +32,10 @@ Algorithm = Callable[[Tensor, Tensor, Geometry], Tensor]
 
 # Elements of each factor that `gemm` multiplies and in what it adds up at once: 2 MB in float32.
 ELEMENTS_PER_CHUNK = 2**19
-# So few to come out that a CPU is quicker with `subpixel`: forward and backward in 0.5 to 0.95 of the time of
-# `gemm`.
+# With at most so many output channels `subpixel` is quicker on a CPU: forward and backward in 0.5 to 0.95 of the time
+# of `gemm`. With many it is about as quick, but `gemm` rounds less.
 FEW_CHANNELS = 8
-# More than so many small copies take longer than a large one more.
+# More than so many small copies, or convolutions, take longer than a large one more.
 MANY_PHASES = 16
 
 
@@ -44,8 +43,10 @@ def scatter(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     """The definition: every input pixel adds its own scaled copy of the kernel to the output.
 
     Done for one kernel tap at a time, for all pixels at once: a tap's contributions land ``stride``
-    apart, shifted by the tap's position in the kernel.
+    apart, shifted by the tap's position in the kernel. Where a graph loses what is written, it is `subpixel`.
     """
+    if loses_writes():
+        return subpixel(x, weight, geometry)
     (n, c, h, w), groups = x.shape, geometry.groups
     (sh, sw), (dh, dw) = geometry.stride, geometry.dilation
     full = like_products(x, weight).new_zeros(n, groups * weight.shape[1], *geometry.full_size)
@@ -56,10 +57,7 @@ def scatter(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
         rows = slice(i * dh, i * dh + (h - 1) * sh + 1, sh)
         columns = slice(j * dw, j * dw + (w - 1) * sw + 1, sw)
         tap = tap.reshape(n, full.shape[1], h, w)
-        if loses_writes():
-            full = full + _placed(tap, full, rows, columns)
-        else:
-            part(full, ALL, ALL, rows, columns).add_(tap)
+        part(full, ALL, ALL, rows, columns).add_(tap)
     return cropped(full, geometry)
 
 
@@ -82,9 +80,7 @@ def zero_insert(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
 def matrix(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     """The dense layer's view: the convolution is a sparse matrix, and this multiplies by its transpose."""
     n, outputs = x.shape[0], geometry.groups * weight.shape[1]
-    columns = (
-        convolution_matrix(weight, geometry).t() @ x.reshape(n, x.shape[1:].numel()).t()
-    )  # (O * Y * X, N)
+    columns = convolution_matrix(weight, geometry).t() @ x.reshape(n, x.shape[1:].numel()).t()  # (O * Y * X, N)
     return columns.t().reshape(n, outputs, *geometry.output_size)
 
 
@@ -142,8 +138,11 @@ def phase(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
 
     Output pixels a stride apart meet the same taps, so each such phase is an ordinary convolution of the
     input with a part of the kernel; interleaved, the phases are the output (the sub-pixel convolution of
-    Shi et al. 2016, arXiv 1609.07009). No product is with an inserted zero and none is thrown away.
+    Shi et al. 2016, arXiv 1609.07009). No product is with an inserted zero and none is thrown away. Where a graph
+    loses what is written, it is `subpixel`.
     """
+    if loses_writes():
+        return subpixel(x, weight, geometry)
     outputs = geometry.groups * weight.shape[1]
     output = like_products(x, weight).new_zeros(x.shape[0], outputs, *geometry.output_size)
     axes = zip(*geometry[:5], geometry.output_size, strict=True)
@@ -152,10 +151,7 @@ def phase(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
         kernel = _flipped(part(weight, ALL, ALL, vertical.taps, horizontal.taps), geometry.groups)
         dilation = (vertical.dilation, horizontal.dilation)
         pixels = convolve(image, kernel, dilation=dilation, groups=geometry.groups)
-        if loses_writes():
-            output = output + _placed(pixels, output, vertical.pixels, horizontal.pixels)
-        else:
-            output[:, :, vertical.pixels, horizontal.pixels] = pixels
+        output[:, :, vertical.pixels, horizontal.pixels] = pixels
     return output
 
 
@@ -188,18 +184,18 @@ def subpixel(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
 def auto(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     """The fastest for a DCGAN's layers: `gemm` on a CPU, if many channels come out; else, and elsewhere, `subpixel`.
 
-    Everywhere `phase` is for groups, whose many small products a grouped convolution does at once; for
-    dilation, whose zeros the others would multiply by; and for a graph that is being compiled or exported.
+    Everywhere `phase` is for dilation, whose zeros the others would multiply by; and, unless the stride makes too many
+    phases, for groups, whose many small products a grouped convolution does at once, and for export, as PyTorch 2.11
+    can export nothing else for all heights and widths.
     """
-    if plain_only() or not geometry.groups == max(geometry.dilation) == 1:
+    few_phases = math.prod(geometry.stride) <= MANY_PHASES
+    if max(geometry.dilation) > 1 or (few_phases and (geometry.groups > 1 or torch.compiler.is_exporting())):
         return phase(x, weight, geometry)
-    many = x.device.type == "cpu" and weight.shape[1] > FEW_CHANNELS
+    many = x.device.type == "cpu" and weight.shape[1] > FEW_CHANNELS and geometry.groups == 1
     return (gemm if many else subpixel)(x, weight, geometry)
 
 
-ALGORITHMS = {
-    function.__name__: function for function in (auto, gemm, phase, subpixel, zero_insert, scatter, matrix)
-}
+ALGORITHMS = {function.__name__: function for function in (auto, gemm, phase, subpixel, zero_insert, scatter, matrix)}
 
 
 def algorithm_named(name: str) -> Algorithm:
@@ -228,10 +224,7 @@ def convolution_matrix(weight: Tensor, geometry: Geometry) -> Tensor:
     c, o = weight.shape[0] // groups, weight.shape[1]
     # One dimension each for group, c, o, row, tap, column, tap: every product that the convolution makes.
     group, into, out, row, i, column, j = torch.meshgrid(
-        *(
-            torch.arange(size, device=weight.device)
-            for size in (groups, c, o, h, weight.shape[2], w, weight.shape[3])
-        ),
+        *(torch.arange(size, device=weight.device) for size in (groups, c, o, h, weight.shape[2], w, weight.shape[3])),
         indexing="ij",
     )
     top = row * geometry.stride[0] + i * geometry.dilation[0] - geometry.padding[0]
@@ -241,7 +234,7 @@ def convolution_matrix(weight: Tensor, geometry: Geometry) -> Tensor:
     places = torch.stack([(into * h + row) * w + column, (outof * y + top) * x + left])
     shape = (groups * c * h * w, groups * o * y * x)
     with torch.sparse.check_sparse_tensor_invariants(False):  # said explicitly, or PyTorch warns
-        return torch.sparse_coo_tensor(places[:, inside], weight[into, out, i, j][inside], shape)
+        return torch.sparse_coo_tensor(places[:, inside], weight[into, out, i, j][inside], shape, device=weight.device)
 
 
 def _parts(n: int, numbers: int) -> tuple[Sequence[int], int]:
@@ -252,14 +245,6 @@ def _parts(n: int, numbers: int) -> tuple[Sequence[int], int]:
     parts = -(-n // max(1, ELEMENTS_PER_CHUNK // numbers))
     at_once = -(-n // max(1, parts))
     return [min(part * at_once, n - at_once) for part in range(parts)], at_once
-
-
-def _placed(pixels: Tensor, image: Tensor, rows: slice, columns: slice) -> Tensor:
-    """``pixels`` in these rows and columns of zeros, as large as ``image``."""
-    top, left = rows.start, columns.start
-    pixels = spread(pixels, (rows.step, columns.step))
-    below, right = image.shape[2] - top - pixels.shape[2], image.shape[3] - left - pixels.shape[3]
-    return F.pad(pixels, (left, right, top, below))
 
 
 def _room(like: Tensor, n: int, channels: int, geometry: Geometry, last: bool) -> Tensor:
@@ -293,16 +278,12 @@ def _write(places: Tensor, output: Tensor, geometry: Geometry) -> None:
         output.zero_()
     output = output.view(n, groups, outputs, y, x)
     vertical, horizontal = _pixels_of_phases(sh, top, height, y), _pixels_of_phases(sw, left, width, x)
-    for (i, (rows, down)), (j, (columns, across)) in itertools.product(
-        enumerate(vertical), enumerate(horizontal)
-    ):
+    for (i, (rows, down)), (j, (columns, across)) in itertools.product(enumerate(vertical), enumerate(horizontal)):
         output[..., rows, columns] = places[..., down, i, across, j]
 
 
 @remembered
-def _pixels_of_phases(
-    stride: int, padding: int, places: int, output_size: int
-) -> tuple[tuple[slice, slice], ...]:
+def _pixels_of_phases(stride: int, padding: int, places: int, output_size: int) -> tuple[tuple[slice, slice], ...]:
     """For each phase along an axis its output pixels, and the places where they stand."""
     pixels = []
     for phase in range(stride):
@@ -354,14 +335,10 @@ def _phases(
         if first >= output_size:
             break
         position = first + padding
-        reaching = (
-            k for k in range(min(kernel_size, stride // divisor)) if (position - k * dilation) % stride == 0
-        )
+        reaching = (k for k in range(min(kernel_size, stride // divisor)) if (position - k * dilation) % stride == 0)
         for tap in reaching:  # one or none
             taps = slice(tap, None, stride // divisor)
             reach = (len(range(kernel_size)[taps]) - 1) * dilation // divisor
             pixel = (position - tap * dilation) // stride
             count = -(-(output_size - first) // stride)
-            yield _Phase(
-                slice(first, None, stride), taps, dilation // divisor, (reach - pixel, pixel + count - size)
-            )
+            yield _Phase(slice(first, None, stride), taps, dilation // divisor, (reach - pixel, pixel + count - size))

@@ -15,9 +15,7 @@ def effective_kernel_size(kernel_size: int, dilation: int = 1) -> int:
     return dilation * (kernel_size - 1) + 1
 
 
-def conv_output_size(
-    size: int, kernel_size: int, stride: int = 1, padding: int = 0, dilation: int = 1
-) -> int:
+def conv_output_size(size: int, kernel_size: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> int:
     """Output size of a convolution: ``W2 = floor((W1 - F + 2P) / S) + 1``.
 
     The floor is why one ``W2`` can come from several ``W1``, see `conv_input_sizes`.
@@ -25,9 +23,7 @@ def conv_output_size(
     return (size + 2 * padding - effective_kernel_size(kernel_size, dilation)) // stride + 1
 
 
-def conv_input_sizes(
-    output_size: int, kernel_size: int, stride: int = 1, padding: int = 0, dilation: int = 1
-) -> range:
+def conv_input_sizes(output_size: int, kernel_size: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> range:
     """All ``stride`` input sizes that a convolution maps to ``output_size``, smallest first.
 
     The ``i``-th of them is what the transposed convolution gives with ``output_padding=i``.
@@ -59,9 +55,7 @@ def overlap(kernel_size: int, stride: int = 1, dilation: int = 1) -> tuple[int, 
 
     Where they differ, equal weights make an even input uneven: a checkerboard (Odena et al. 2016).
     """
-    counts = [
-        sum((pixel - tap * dilation) % stride == 0 for tap in range(kernel_size)) for pixel in range(stride)
-    ]
+    counts = [sum((pixel - tap * dilation) % stride == 0 for tap in range(kernel_size)) for pixel in range(stride)]
     return min(counts), max(counts)
 
 

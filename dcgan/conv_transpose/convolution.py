@@ -51,8 +51,7 @@ def correlate(
     geometry = (kernel_size, stride, padding, dilation, groups)
     if x.is_complex():  # of which PyTorch's operator takes none
         of_real, of_imaginary = (
-            torch.complex(correlate(x.real, of, *geometry), correlate(x.imag, of, *geometry))
-            for of in (y.real, y.imag)
+            torch.complex(correlate(x.real, of, *geometry), correlate(x.imag, of, *geometry)) for of in (y.real, y.imag)
         )
         return of_real + 1j * of_imaginary
     if _has_one_position(x, *geometry):
@@ -63,9 +62,8 @@ def correlate(
         by_product: Tensor = product.reshape(y.shape[1], *patches.shape[1:]).permute(back)
         return by_product
     # In the memory format of a weight, whose numbers do not matter; torch.nn.grad gives none of channels_last.
-    memory_format = torch.channels_last if is_channels_last(x) else torch.contiguous_format
     shape = (y.shape[1], x.shape[1] // groups, *kernel_size)
-    like = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=memory_format)
+    like = x.new_empty_strided(shape, strides_of(shape, is_channels_last(x)))
     how = (list(stride), list(padding), list(dilation), False, [0, 0], groups)
     gradient: Tensor = torch.ops.aten.convolution_backward(y, x, like, None, *how, [False, True, False])[1]
     return gradient
@@ -87,9 +85,7 @@ def strides_of(size: Sequence[int], last: bool) -> tuple[int, ...]:
     return (h * w * c, 1, w * c, c) if last else (c * h * w, h * w, w, 1)
 
 
-def _has_one_position(
-    x: Tensor, kernel_size: Pair, stride: Pair, padding: Pair, dilation: Pair, groups: int
-) -> bool:
+def _has_one_position(x: Tensor, kernel_size: Pair, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> bool:
     """Whether there is one matrix product to make, three times as fast on a CPU as PyTorch's convolution."""
     if x.device.type != "cpu" or groups > 1 or plain_only():
         return False

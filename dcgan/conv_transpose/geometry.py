@@ -46,9 +46,7 @@ def geometry_of(
                 f"{axis} output_padding={extra}, stride={step}, dilation={spread}"
             )
     if padding == "same" and any(output_padding):
-        raise ValueError(
-            f"padding='same' already says the output's size; it leaves no output_padding={output_padding}"
-        )
+        raise ValueError(f"padding='same' already says the output's size; it leaves no output_padding={output_padding}")
     (h, w), (k, l) = input_size[-2:], weight_size[2:]
     full = Geometry((h, w), (k, l), stride, (0, 0), dilation, groups, (0, 0))
     (top, bottom), (left, right) = _crops(padding, full)
@@ -64,7 +62,7 @@ def geometry_of(
 
 def sized(
     input: Tensor,
-    output_size: tuple[int, ...],
+    output_size: Sequence[int],
     padding: Padding,
     kernel_size: Sequence[int],
     stride: Sequence[int],
@@ -75,10 +73,12 @@ def sized(
     Raises:
         ValueError: if there are none, or if ``output_size`` has neither 2 elements nor one per dimension.
     """
+    if input.dim() not in (3, 4):  # which `geometry_of` refuses, as PyTorch's layer does: after the size
+        return padding, (0, 0)
+    output_size = tuple(output_size)
     if len(output_size) not in (2, input.dim()):
         raise ValueError(
-            f"output_size must have 2 or {input.dim()} elements for {input.dim()}D input, "
-            f"got output_size={output_size}"
+            f"output_size must have 2 or {input.dim()} elements for {input.dim()}D input, got output_size={output_size}"
         )
     size, wanted = (input.shape[-2], input.shape[-1]), output_size[-2:]
     steps, spread = pair("stride", stride), pair("dilation", dilation)
@@ -163,9 +163,7 @@ def _crops(padding: str | Pair | tuple[Pair, Pair], geometry: Geometry) -> tuple
     return before_after[0], before_after[1]
 
 
-def _check_sizes(
-    input_size: torch.Size, weight_size: torch.Size, bias_size: torch.Size | None, groups: int
-) -> None:
+def _check_sizes(input_size: torch.Size, weight_size: torch.Size, bias_size: torch.Size | None, groups: int) -> None:
     if len(input_size) not in (3, 4):
         raise RuntimeError(
             "Expected 3D (unbatched) or 4D (batched) input to conv_transpose2d, "

@@ -22,7 +22,7 @@ from dcgan.conv_transpose.algorithms import Algorithm
 from dcgan.conv_transpose.arithmetic import Geometry, Pair, conv_output_size
 from dcgan.conv_transpose.convolution import convolve, correlate, is_channels_last, strides_of
 from dcgan.conv_transpose.cutting import bordered
-from dcgan.conv_transpose.graphs import nests_forward_mode, plain_only, remembered
+from dcgan.conv_transpose.graphs import nests_forward_mode, plain_only
 
 # Asked once: in a graph PyTorch 2.11 cannot answer.
 AUTOCAST = {device for device in ("cpu", "cuda", "mps", "xpu") if torch.amp.is_autocast_available(device)}
@@ -42,9 +42,7 @@ def by_correlation(x: Tensor, y: Tensor, geometry: Geometry) -> Tensor:
     return correlate(y, x, *how)
 
 
-def derivative(
-    wanted: str, first: Tensor, second: Tensor, geometry: Geometry, algorithm: Algorithm
-) -> Tensor:
+def derivative(wanted: str, first: Tensor, second: Tensor, geometry: Geometry, algorithm: Algorithm) -> Tensor:
     """The derivative of the form by the role ``wanted``, given the other two in the order of `ROLES`.
 
     ``wanted="output"`` is the transposed convolution, computed by ``algorithm``. In channels_last if one of the two is.
@@ -70,12 +68,11 @@ class Derivative(Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """The same form once more, with the gradient in the role that was wanted."""
         given = [role for role in ROLES if role != ctx.wanted]
-        values = {role: value.conj() for role, value in zip(given, ctx.saved_tensors, strict=True)}
-        # The gradient may come in any format, and with one channel or image it does; that of the factors decides.
-        last = any(map(is_channels_last, ctx.saved_tensors)) and not plain_only()
-        values[ctx.wanted] = (
-            grad if not last or is_channels_last(grad) else _in_format(grad, *ctx.saved_tensors)
-        )
+        saved = ctx.saved_tensors  # asked for once: activation checkpointing computes them anew, and only once
+        values = {role: value.conj() for role, value in zip(given, saved, strict=True)}
+        # The gradient may come in either format; that of the factors decides, as with PyTorch's layer.
+        as_it_is = plain_only() or is_channels_last(grad) == any(map(is_channels_last, saved))
+        values[ctx.wanted] = grad if as_it_is else _in_format(grad, *saved)
         # Nobody differentiates this pass any further? Then without the machinery for it.
         apply = Derivative.apply if torch.is_grad_enabled() else derivative
         first, second = (
@@ -173,7 +170,6 @@ def _uncropped(y: Tensor, geometry: Geometry) -> tuple[Tensor, Pair]:
     return bordered(y, left, width - left - y.shape[3], top, height - top - y.shape[2]), (0, 0)
 
 
-@remembered
 def _fits(g: Geometry) -> bool:
     axes = zip(g.output_size, g.kernel_size, g.stride, g.padding, g.dilation, strict=True)
     return min(g.padding) >= 0 and tuple(conv_output_size(*axis) for axis in axes) == g.input_size

@@ -118,6 +118,9 @@ def onnx_crop(
 ) -> Pair:
     """ONNX's ``ConvTranspose`` operator.
 
+    With ``SAME_*`` the output is ``size * stride``, as the standard says; onnxruntime makes it smaller where the stride
+    is larger than the dilated kernel and ``output_padding`` together.
+
     Args:
         size: input size along the axis.
         kernel_size: taps.

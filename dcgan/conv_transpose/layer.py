@@ -10,8 +10,9 @@ from dcgan.conv_transpose.algorithms import algorithm_named
 from dcgan.conv_transpose.functional import conv_transpose2d
 from dcgan.conv_transpose.geometry import Padding, check_named, sized
 
-# One node of a graph: `torch.fx.symbolic_trace` cannot look into the checks.
+# Nodes of a graph: `torch.fx.symbolic_trace` cannot look into the checks.
 torch.fx.wrap("conv_transpose2d")
+torch.fx.wrap("sized")
 
 
 class ConvTranspose2d(torch.nn.ConvTranspose2d):
@@ -31,7 +32,7 @@ class ConvTranspose2d(torch.nn.ConvTranspose2d):
         algorithm: how to compute it.
     """
 
-    algorithm: str
+    algorithm: str = "auto"  # also of a layer of PyTorch's whose class is changed to this one
 
     def __init__(
         self,
@@ -69,9 +70,9 @@ class ConvTranspose2d(torch.nn.ConvTranspose2d):
         """
         padding: Padding = self.padding
         output_padding: Sequence[int] = self.output_padding
-        if output_size is not None and input.dim() in (3, 4):
+        if output_size is not None:
             sizes = (self.kernel_size, self.stride, self.dilation)
-            padding, output_padding = sized(input, tuple(output_size), self.padding, *sizes)
+            padding, output_padding = sized(input, output_size, self.padding, *sizes)
         return conv_transpose2d(
             input,
             self.weight,

@@ -72,13 +72,9 @@ def load(config: DataConfig) -> Data:
         for chosen in (rows[~held_out[rows]], rows[held_out[rows]])
     )
     if config.limit is not None and config.limit > len(train):
-        raise UserError(
-            f"data.limit={config.limit} is more than the {len(train):,} pictures to train on; leave it out"
-        )
+        raise UserError(f"data.limit={config.limit} is more than the {len(train):,} pictures to train on; leave it out")
     if config.limit is not None and config.limit < len(source.classes):
-        raise UserError(
-            f"data.limit={config.limit} is less than one picture of each of {len(source.classes)} classes"
-        )
+        raise UserError(f"data.limit={config.limit} is less than one picture of each of {len(source.classes)} classes")
     return Data(train, train.limited(config.limit), evaluation, skipped, store.path)
 
 

@@ -19,9 +19,7 @@ from dcgan.data.files import Array, Source
 from dcgan.errors import UserError
 
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")  # of the package dataset-fashion-mnist
-IDX_FILES = [
-    f"{part}-{content}-ubyte" for part in ("train", "t10k") for content in ("images-idx3", "labels-idx1")
-]
+IDX_FILES = [f"{part}-{content}-ubyte" for part in ("train", "t10k") for content in ("images-idx3", "labels-idx1")]
 
 
 def mnist5k(_: DataConfig, root: Path) -> Source:
@@ -41,9 +39,7 @@ def mnist(config: DataConfig, root: Path) -> Source:
     places = [root, root / dataset.__name__ / "raw"]
     if config.name is DataName.fashion_mnist and config.root is None:
         places.append(DEBIAN_FASHION_MNIST)
-    files = found_or_downloaded(
-        config, root, lambda: _find_idx(places), lambda aside: dataset(aside, download=True)
-    )
+    files = found_or_downloaded(config, root, lambda: _find_idx(places), lambda aside: dataset(aside, download=True))
     arrays = [_read_idx(path) for path in files]
     for at in (0, 2):
         if len(arrays[at]) != len(arrays[at + 1]):
@@ -71,15 +67,11 @@ def cifar10(config: DataConfig, root: Path) -> Source:
     try:
         parts = [CIFAR10(str(place), train=train) for train in (True, False)]
     except RuntimeError as error:
-        raise UserError(
-            f"{place / CIFAR10.base_folder} is damaged: a checksum is wrong; delete it"
-        ) from error
+        raise UserError(f"{place / CIFAR10.base_folder} is damaged: a checksum is wrong; delete it") from error
     files = sorted((place / CIFAR10.base_folder).iterdir())
     pixels = np.concatenate([part.data for part in parts])
     labels = np.concatenate([part.targets for part in parts]).astype(np.int64)
-    return Source(
-        "cifar10", Array(pixels, files), labels, list(parts[0].classes), _last(len(parts[1]), len(labels))
-    )
+    return Source("cifar10", Array(pixels, files), labels, list(parts[0].classes), _last(len(parts[1]), len(labels)))
 
 
 def _last(count: int, total: int) -> npt.NDArray[np.bool_]:
@@ -90,16 +82,13 @@ def _find_idx(places: list[Path]) -> list[Path] | None:
     """The four files, compressed or not; the test part may not be left out either."""
     for place in places:
         found = [
-            next((path for path in (place / name, place / f"{name}.gz") if path.is_file()), None)
-            for name in IDX_FILES
+            next((path for path in (place / name, place / f"{name}.gz") if path.is_file()), None) for name in IDX_FILES
         ]
         missing = [name for name, path in zip(IDX_FILES, found, strict=True) if path is None]
         if not missing:
             return [path for path in found if path is not None]
         if len(missing) < len(IDX_FILES):
-            raise UserError(
-                f"{place} has no {missing[0]}[.gz], only a part of the set; put the rest beside it"
-            )
+            raise UserError(f"{place} has no {missing[0]}[.gz], only a part of the set; put the rest beside it")
     return None
 
 

@@ -8,7 +8,7 @@ Legend: ``M`` rows of the store, ``N`` images, ``C`` channels, ``H W`` size.
 import hashlib
 import math
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache, partial
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -63,9 +63,7 @@ class ImageSet:
         Evenly spread over the set, which may be sorted.
         """
         groups = (
-            [np.flatnonzero(self.labels == label) for label in range(columns)]
-            if by_class
-            else [np.arange(len(self))]
+            [np.flatnonzero(self.labels == label) for label in range(columns)] if by_class else [np.arange(len(self))]
         )
         wanted = rows if by_class else min(rows * columns, len(self))
         spread = [group[np.linspace(0, len(group) - 1, wanted).astype(int)] for group in groups]
@@ -142,8 +140,7 @@ class Batches:
         self.data, self.device, self.augment = data, device, augment or AugmentConfig()
         self.labels = torch.from_numpy(data.labels).to(device)
         self.batch_size, self.per_epoch, self.seed = batch_size, count // batch_size, seed
-        # Of a function, not of a method: that would keep this and all pictures on the device until the next collection.
-        self._order = lru_cache(maxsize=1)(partial(_shuffled, count, seed))
+        self._epoch, self._order = -1, torch.empty(0)  # none yet
         size = count * data.store[0].nbytes
         if on_device is None:
             on_device = device.type == "cuda" and size < torch.cuda.mem_get_info(device)[0] / 2
@@ -151,9 +148,7 @@ class Batches:
 
     def _upload(self, at_once: int) -> Tensor:
         """All pictures on the device, ``(N, C, H, W)``."""
-        resident = torch.empty(
-            (len(self.data), *self.data.store.shape[1:]), dtype=torch.uint8, device=self.device
-        )
+        resident = torch.empty((len(self.data), *self.data.store.shape[1:]), dtype=torch.uint8, device=self.device)
         for chosen in torch.arange(len(self.data)).split(max(at_once, 1)):
             resident[chosen[0] : chosen[-1] + 1] = self.data.images(chosen.numpy()).to(self.device)
         return resident
@@ -161,7 +156,10 @@ class Batches:
     def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
         """The images, float32 ``(N, C, H, W)`` in [-1, 1], and labels ``(N,)`` of ``step``, from 0."""
         epoch, batch = divmod(step, self.per_epoch)
-        chosen = self._order(epoch)[batch * self.batch_size : (batch + 1) * self.batch_size]
+        if epoch != self._epoch:
+            random = random_generator(self.seed, "order", epoch)
+            self._epoch, self._order = epoch, torch.randperm(len(self.data), generator=random)
+        chosen = self._order[batch * self.batch_size : (batch + 1) * self.batch_size]
         stream = "augment"
         if self.shared:
             chosen, stream = parallel.shard(chosen), parallel.per_process(stream)
@@ -172,10 +170,6 @@ class Batches:
         random = random_generator(self.seed, stream, step)
         images = to_float(flipped_and_moved(images, self.augment, random))
         return turned_and_zoomed(images, self.augment, random), self.labels[chosen.to(self.device)]
-
-
-def _shuffled(count: int, seed: int, epoch: int) -> Tensor:
-    return torch.randperm(count, generator=random_generator(seed, "order", epoch))
 
 
 def flipped_and_moved(images: Tensor, augment: AugmentConfig, random: torch.Generator) -> Tensor:

@@ -51,9 +51,7 @@ def found_or_downloaded(
         if not there:
             shutil.rmtree(root, ignore_errors=True)
         reason = " ".join(str(error).split())
-        raise UserError(
-            f"data={config.name} is not in {root} and cannot be downloaded ({reason}); {hint}"
-        ) from error
+        raise UserError(f"data={config.name} is not in {root} and cannot be downloaded ({reason}); {hint}") from error
     assert found is not None
     return found
 

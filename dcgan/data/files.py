@@ -171,9 +171,7 @@ def _about(stat: os.stat_result) -> str:
     return f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
 
 
-def _walk(
-    root: Path, below: str = "", above: frozenset[tuple[int, int]] = frozenset()
-) -> Iterator[tuple[str, str]]:
+def _walk(root: Path, below: str = "", above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[tuple[str, str]]:
     """The names of all files, with "/", and what a change would change."""
     directory = root / below
     stat = directory.stat()

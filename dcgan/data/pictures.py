@@ -51,9 +51,7 @@ def kind_of(content: bytes) -> str:
     return "text" if b"\0" not in head else "another kind of file"
 
 
-def fitted(
-    image: Image.Image, size: tuple[int, int], channels: int, fit: Fit, upscale: bool
-) -> npt.NDArray[np.uint8]:
+def fitted(image: Image.Image, size: tuple[int, int], channels: int, fit: Fit, upscale: bool) -> npt.NDArray[np.uint8]:
     """The picture as ``(C, H, W)``: turned as its EXIF says, composited on white, fitted, resized.
 
     Args:

@@ -30,7 +30,7 @@ from filelock import FileLock, Timeout
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from dcgan.config import DataConfig
-from dcgan.data.files import Source
+from dcgan.data.files import Source, digest
 from dcgan.data.pictures import BadPictureError, fitted
 from dcgan.errors import UserError
 from dcgan.progress import Progress
@@ -119,9 +119,7 @@ def _open(path: Path) -> Store:
         bad = {int(row): reason for row, reason in about["bad"].items()}
         return Store(path, np.asarray(images), bad, about["digest"])
     except (OSError, ValueError, KeyError) as error:
-        raise UserError(
-            f"the prepared pictures in {path} are damaged ({error}); delete that directory"
-        ) from error
+        raise UserError(f"the prepared pictures in {path} are damaged ({error}); delete that directory") from error
 
 
 def _make(source: Source, config: DataConfig, path: Path) -> None:
@@ -163,9 +161,7 @@ class _Partial:
             self._begin(shape)
         self.images = (self.directory / "images.npy").open("r+b")
         row = math.prod(shape[1:])
-        self.images.seek(
-            self.images.seek(0, os.SEEK_END) + (self.rows - self.total) * row
-        )  # after the header
+        self.images.seek(self.images.seek(0, os.SEEK_END) + (self.rows - self.total) * row)  # after the header
         self.journal = journal.open("a", newline="\n")  # as long on every system, for `truncate`
         self.journal.truncate(sum(map(len, whole)))
         self.written, self.last_write = len(self.done), time.perf_counter()
@@ -178,9 +174,7 @@ class _Partial:
                 f"{self.total:,} pictures take {needed / 1e9:.1f} GB prepared, and data.store={self.path.parent} "
                 f"has {free / 1e9:.1f} GB free; choose another data.store or a smaller data.image_size"
             )
-        np.lib.format.open_memmap(
-            self.directory / "images.npy", mode="w+", dtype=np.uint8, shape=shape
-        ).flush()
+        np.lib.format.open_memmap(self.directory / "images.npy", mode="w+", dtype=np.uint8, shape=shape).flush()
 
     def __enter__(self) -> "_Partial":
         return self
@@ -209,9 +203,8 @@ class _Partial:
 
     def finish(self) -> None:
         self.write()
-        digest = hashlib.blake2b("".join(line["digest"] for line in self.done).encode(), digest_size=16)
         bad = {row: reason for line in self.done for row, reason in line["bad"].items()}
-        about = {"digest": digest.hexdigest(), "bad": bad}
+        about = {"digest": digest(line["digest"] for line in self.done), "bad": bad}
         (self.directory / "store.json").write_text(json.dumps(about, indent=1))
         self.__exit__()  # Windows moves nothing that is open
         (self.directory / "progress.jsonl").unlink()

@@ -17,9 +17,7 @@ log = logging.getLogger(__name__)
 # Directories at the top of a tree that are parts of the set, not classes; whether they are held out.
 PARTS = {"train": False, "training": False, "val": True, "valid": True, "validation": True, "test": True}
 # Where below data.root CelebA's files lie, as its authors, torchvision and Kaggle lay them out.
-CELEBA_PLACES = [
-    f"{top}{part}" for top in ("", "celeba/", "CelebA/") for part in ("", "Img/", "Anno/", "Eval/")
-]
+CELEBA_PLACES = [f"{top}{part}" for top in ("", "celeba/", "CelebA/") for part in ("", "Img/", "Anno/", "Eval/")]
 CELEBA_IMAGES = ("img_align_celeba/img_align_celeba", "img_align_celeba", "img_align_celeba.zip")
 
 
@@ -138,9 +136,7 @@ def _table(files: Files, root: Path, name: str) -> dict[str, dict[str, str]] | N
                 raise ValueError("no pictures")
             return {line[0]: dict(zip(header, line[1:], strict=True)) for line in lines}
         except (IndexError, ValueError) as error:
-            raise UserError(
-                f"{name}{suffix} of data.root={root} is cut short or no list; download it again"
-            ) from error
+            raise UserError(f"{name}{suffix} of data.root={root} is cut short or no list; download it again") from error
     return None
 
 

@@ -38,9 +38,7 @@ def kernel(real: Tensor, fake: Tensor) -> float:
     size, random = min(KERNEL_SUBSET, len(real), len(fake)), torch.Generator().manual_seed(0)
     estimates = []
     for _ in range(KERNEL_SUBSETS):
-        one, two = (
-            features[torch.randperm(len(features), generator=random)[:size]] for features in (real, fake)
-        )
+        one, two = (features[torch.randperm(len(features), generator=random)[:size]] for features in (real, fake))
         within = sum(k.sum() - k.trace() for k in (_cubic(one, one), _cubic(two, two)))
         estimates.append(within / (size * (size - 1)) - 2 * _cubic(one, two).mean())
     return float(torch.stack(estimates).mean())

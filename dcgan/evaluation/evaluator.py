@@ -40,9 +40,7 @@ class Evaluator:
         UserError: if there are fewer than 20 pictures, or a count of less than 10.
     """
 
-    def __init__(
-        self, found: Data, count: int, conditional: bool, device: torch.device, seed: int = 0
-    ) -> None:
+    def __init__(self, found: Data, count: int, conditional: bool, device: torch.device, seed: int = 0) -> None:
         total = len(found.train) + len(found.held_out)
         self.count = min(count, total // 2)
         if count < MIN_IMAGES:

@@ -22,9 +22,7 @@ def missing() -> str | None:
     if importlib.util.find_spec("torch_fidelity") is None:
         return "no Inception distances: pip install torch-fidelity brings the network"
     if not weights_path().exists():
-        return (
-            f"no Inception distances: put torch-fidelity's {WEIGHTS} (its release v0.2.0) at {weights_path()}"
-        )
+        return f"no Inception distances: put torch-fidelity's {WEIGHTS} (its release v0.2.0) at {weights_path()}"
     return None
 
 
@@ -35,8 +33,6 @@ def features(images: Tensor, device: torch.device) -> Tensor:
         FeatureExtractorInceptionV3,
     )
 
-    network = (
-        FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], str(weights_path())).to(device).eval()
-    )
+    network = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], str(weights_path())).to(device).eval()
     blocks = Progress(images.split(BATCH_SIZE), "the features of Inception")
     return torch.cat([network(block.to(device))[0].cpu() for block in blocks])

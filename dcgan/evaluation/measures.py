@@ -44,8 +44,7 @@ def summary(measures: dict[str, Measure]) -> str:
     """The measures that one watches, on one line."""
     shown = [name for name in (HEADLINES[0], "coverage", "class_agreement", HEADLINES[1]) if name in measures]
     return ", ".join(
-        f"{name.replace('_', ' ')} {measures[name].value:.3g} (real {measures[name].floor:.3g})"
-        for name in shown[:3]
+        f"{name.replace('_', ' ')} {measures[name].value:.3g} (real {measures[name].floor:.3g})" for name in shown[:3]
     )
 
 
@@ -53,7 +52,5 @@ def table(measures: dict[str, Measure]) -> str:
     """The measures as aligned text."""
     lines = [f"{'':<34}{'generated':>11}{'real':>11}"]
     for name, measure in measures.items():
-        lines.append(
-            f"{name.replace('_', ' '):<34}{measure.value:>11.4g}{measure.floor:>11.4g}   {GOALS[name]}"
-        )
+        lines.append(f"{name.replace('_', ' '):<34}{measure.value:>11.4g}{measure.floor:>11.4g}   {GOALS[name]}")
     return "\n".join(lines)

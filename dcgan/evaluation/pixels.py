@@ -72,9 +72,7 @@ class SlicedWasserstein:
     """
 
     def __init__(self, real: Tensor) -> None:
-        self._levels: list[
-            tuple[Tensor, Tensor, Tensor]
-        ] = []  # mean, deviation, sorted projections (R, N * P)
+        self._levels: list[tuple[Tensor, Tensor, Tensor]] = []  # mean, deviation, sorted projections (R, N * P)
         for patches in _patches(real):
             mean, deviation = patches.mean((0, 2, 3)), patches.std((0, 2, 3)).clamp(min=GREY_LEVEL)
             self._levels.append((mean, deviation, _projected(patches, mean, deviation)))
@@ -91,17 +89,13 @@ class SlicedWasserstein:
 def _patches(images: Tensor) -> list[Tensor]:
     """On each level `PATCHES` patches at random places of each image, float32 ``(N * P, C, 7, 7)``."""
     random = random_generator(0, "patches")
-    blocks = [
-        [_some_patches(level, random) for level in _pyramid(to_float(block))] for block in images.split(BLOCK)
-    ]
+    blocks = [[_some_patches(level, random) for level in _pyramid(to_float(block))] for block in images.split(BLOCK)]
     return [torch.cat(parts) for parts in zip(*blocks, strict=True)]
 
 
 def _some_patches(level: Tensor, random: torch.Generator) -> Tensor:
     windows = level.unfold(2, PATCH, 1).unfold(3, PATCH, 1)  # (N, C, h - 6, w - 6, 7, 7), a view
-    rows, columns = (
-        torch.randint(windows.shape[axis], (len(level), PATCHES), generator=random) for axis in (2, 3)
-    )
+    rows, columns = (torch.randint(windows.shape[axis], (len(level), PATCHES), generator=random) for axis in (2, 3))
     return windows[torch.arange(len(level))[:, None], :, rows, columns].flatten(0, 1)
 
 

@@ -17,12 +17,12 @@ from dcgan.randomness import random_generator
 
 log = logging.getLogger(__name__)
 
-MAX_REFERENCES = 50_000  # images that the nearest neighbour is sought in; Radford et al. 2015, table 3
-SAMPLES_PER_REAL = 5  # as many generated images as real ones are sought in, too, if that is not more
+MAX_REFERENCES = 50_000  # images among which the nearest neighbour is sought; Radford et al. 2015, table 3
+MAX_REFERENCE_NUMBERS = 1_000_000_000  # in all of these: a gigabyte
+SAMPLES_PER_REAL = 5  # so many times as many generated images are references, too, if these limits allow it
 MAX_SVM_IMAGES = 10_000  # images that the support vector machine learns from; its time is quadratic in them
-MAX_REFERENCE_PIXELS = 1_000_000_000  # of all of them: a gigabyte
+MAX_SVM_NUMBERS = 10_000_000  # in all of these, and in those that it is asked about
 MAX_NOVELTY_QUERIES = 2_500  # images whose nearest training image is sought
-MAX_PIXELS = 10_000_000  # of all of them, and of those that it is asked about
 
 Sample = Callable[[Tensor | None, int], Tensor]  # labels (N,) or None, N -> generated uint8 (N, C, H, W)
 
@@ -36,9 +36,7 @@ class Report:
     recognised: dict[str, int] | None = None  # how many images the classifier takes for each class
     features: str | None = None  # hash of the classifier, which must be the same for distances to be compared
     classifier_accuracy: float | None = None  # on held-out pictures
-    error_by_heart: float | None = (
-        None  # the nearest neighbour's, of a generator that gives back what it learnt from
-    )
+    error_by_heart: float | None = None  # the nearest neighbour's, of a generator that gives back what it learnt from
 
 
 def report(evaluator: Evaluator, sample: Sample, device: torch.device) -> Report:
@@ -53,9 +51,7 @@ def report(evaluator: Evaluator, sample: Sample, device: torch.device) -> Report
         about.recognised = dict(zip(found.train.classes, recognised.tolist(), strict=True))
         about.features, about.classifier_accuracy = classifier.digest, evaluator.accuracy
         if evaluator.labels is not None and evaluator.accuracy is None:
-            about.notes.append(
-                "no class agreement: no picture is held out, and the others taught the classifier"
-            )
+            about.notes.append("no class agreement: no picture is held out, and the others taught the classifier")
     if len(found.held_out):
         measures["novelty"] = _novelty(found, images)
     if evaluator.labels is not None and len(found.held_out):
@@ -80,9 +76,7 @@ def report(evaluator: Evaluator, sample: Sample, device: torch.device) -> Report
 
 def _inception_distances(evaluator: Evaluator, images: Tensor, device: torch.device) -> dict[str, Measure]:
     """The distances that papers give."""
-    real, floor, fake = (
-        inception.features(of, device) for of in (evaluator.reference, evaluator.real, images)
-    )
+    real, floor, fake = (inception.features(of, device) for of in (evaluator.reference, evaluator.real, images))
     return {
         f"{name}_inception_distance": Measure(distance(real, fake), distance(real, floor))
         for name, distance in (("frechet", distances.frechet), ("kernel", distances.kernel))
@@ -93,8 +87,7 @@ def _novelty(found: Data, images: Tensor) -> Measure:
     """Whether the images are copies of training images, or as far from them as held-out ones are."""
     (shown, _), (queries, _) = _some(found.shown), _some(found.held_out)
     generated, real = (
-        pixel_classifiers.distance_to_nearest(asked[:MAX_NOVELTY_QUERIES], shown)
-        for asked in (images, queries)
+        pixel_classifiers.distance_to_nearest(asked[:MAX_NOVELTY_QUERIES], shown) for asked in (images, queries)
     )
     return Measure(generated / max(real, 1e-9), 1.0)
 
@@ -107,14 +100,14 @@ def _some(images: ImageSet) -> tuple[Tensor, Tensor]:
 
 
 def _max_references(images: ImageSet) -> int:
-    return min(MAX_REFERENCES, MAX_REFERENCE_PIXELS // int(images.store[0].size))
+    return min(MAX_REFERENCES, MAX_REFERENCE_NUMBERS // int(images.store[0].size))
 
 
 def _support_vector_machine(evaluator: Evaluator, images: Tensor) -> dict[str, Measure]:
     """How often it sees the class asked for, beside real images; nothing if there is one class only."""
     assert evaluator.labels is not None
     (taught, labels), (queries, wanted) = _some(evaluator.found.train), _some(evaluator.found.held_out)
-    most = max(MAX_PIXELS // taught[0].numel(), MIN_IMAGES)
+    most = max(MAX_SVM_NUMBERS // taught[0].numel(), MIN_IMAGES)
     taught, labels = taught[: min(MAX_SVM_IMAGES, most)], labels[: min(MAX_SVM_IMAGES, most)]
     if len(labels.unique()) < 2:
         return {}

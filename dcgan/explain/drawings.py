@@ -47,9 +47,7 @@ def draw_matrix(example: Example) -> "Figure":
             vmax=largest,
             interpolation="nearest",
         )
-        axis.set(
-            title=f"{title}\n{matrix.shape[0]} x {matrix.shape[1]}", xlabel="pixel in", ylabel="pixel out"
-        )
+        axis.set(title=f"{title}\n{matrix.shape[0]} x {matrix.shape[1]}", xlabel="pixel in", ylabel="pixel out")
         axis.locator_params(integer=True)
     whole.colorbar(shown, ax=axes, label="weight of the kernel")
     whole.suptitle(f"Every row is one dense unit; {zeros:.0%} of the weights are zeros")
@@ -80,9 +78,7 @@ def zero_insert_frames(example: Example) -> Iterator["Figure"]:
         _cells(middle, flipped, CURRENT, "kernel, flipped", side)
         _cells(right, output, results, "output", side, last=(row, column))
         products = [f"{a:g}·{b:g}" for a, b in zip(under.flatten(), flipped.flatten(), strict=True) if a]
-        whole.suptitle(
-            f"{' + '.join(products) or 'only zeros'} = {output[row, column]:g}", fontsize=12, wrap=True
-        )
+        whole.suptitle(f"{' + '.join(products) or 'only zeros'} = {output[row, column]:g}", fontsize=12, wrap=True)
         whole.supxlabel(LEGEND + "zeros that are put in", fontsize=10)
         yield whole
 
@@ -137,7 +133,5 @@ def _cells(
             axis.text(column + 0.5, row + 0.5, words, ha="center", va="center", fontsize=font_size)
     axis.text(width / 2, -0.2, title, ha="center", va="bottom", fontsize=11)
     middle, half = (width / 2, height / 2), side / 2 + 0.5
-    axis.set(
-        xlim=(middle[0] - half, middle[0] + half), ylim=(middle[1] + half, middle[1] - half), aspect="equal"
-    )
+    axis.set(xlim=(middle[0] - half, middle[0] + half), ylim=(middle[1] + half, middle[1] - half), aspect="equal")
     axis.axis("off")

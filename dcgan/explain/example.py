@@ -97,9 +97,7 @@ def text(example: Example) -> str:
     shared = f"The convolution maps {len(sizes)} input sizes to {e.input_size}: {', '.join(sizes)}"
     alone = shared if len(sizes) > 1 else "No other size gives that"
     back = arithmetic.conv_output_size(e.output_size, e.kernel_size, e.stride, e.padding, e.dilation)
-    beyond = (
-        f"Not {e.input_size}: output_padding {e.output_padding} is not smaller than the stride {e.stride}"
-    )
+    beyond = f"Not {e.input_size}: output_padding {e.output_padding} is not smaller than the stride {e.stride}"
     least, most = arithmetic.overlap(e.kernel_size, e.stride, e.dilation)
     uneven = "so that a constant input comes out uneven unless the weights make up for it (Odena et al. 2016)"
     even = f"{most} everywhere: with equal weights a constant input stays even"

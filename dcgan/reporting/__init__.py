@@ -124,15 +124,12 @@ def compare(sweep: Sweep, name: str) -> list[Difference]:
     found = []
     for values in others:
         differences = np.array([values[seed] - base[seed] for seed in values.keys() & base.keys()])
-        if len(differences) < 2:
-            found.append(Difference(name, math.nan, math.nan, math.nan, len(differences)))
-            continue
-        mean = float(differences.mean())
-        if np.ptp(differences) <= 1e-9 * np.abs(differences).max():  # by chance alike, not known so exactly
-            found.append(Difference(name, mean, math.nan, math.nan, len(differences)))
-            continue
-        interval = stats.ttest_1samp(differences, 0).confidence_interval(CONFIDENCE)
-        found.append(Difference(name, mean, float(interval.low), float(interval.high), len(differences)))
+        mean = low = high = math.nan
+        if len(differences) > 1:
+            mean = float(differences.mean())
+            if np.ptp(differences) > 1e-9 * np.abs(differences).max():  # else alike by chance, not known so exactly
+                low, high = map(float, stats.ttest_1samp(differences, 0).confidence_interval(CONFIDENCE))
+        found.append(Difference(name, mean, low, high, len(differences)))
     return found
 
 
@@ -152,9 +149,7 @@ def verdict(sweep: Sweep, names: Sequence[str]) -> list[str]:
         elif not claims:
             lines.append(f"- {label} and {first} differ in nothing by more than the seeds do.")
         else:
-            lines.append(
-                f"- {label} has {', '.join(claims)} than {first}, and else no more than the seeds do."
-            )
+            lines.append(f"- {label} has {', '.join(claims)} than {first}, and else no more than the seeds do.")
         rows.append(f"| {label} | " + " | ".join(difference.cell for difference in found) + " |")
     known = sum(math.isfinite(difference.low) for found in columns for difference in found)
     about = f"Mean difference and {CONFIDENCE:.0%} interval, paired by seed; bold where zero is not in it. "

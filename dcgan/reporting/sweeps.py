@@ -109,9 +109,7 @@ def read(path: Path) -> Sweep:
         else:
             remarks.append(found)
     if not runs:
-        raise UserError(
-            f"sweep={path} holds no run that has a checkpoint; {'; '.join(remarks) or 'it is empty'}"
-        )
+        raise UserError(f"sweep={path} holds no run that has a checkpoint; {'; '.join(remarks) or 'it is empty'}")
     kept = _comparable(runs, remarks)
     if not kept:
         raise UserError(f"sweep={path} holds no finished run; {'; '.join(remarks)}")
@@ -134,11 +132,9 @@ def _comparable(runs: list[Run], remarks: list[str]) -> list[Run]:
             remarks.append(f"{left_out}it was trained on other pictures than most")
         elif run.step < run.steps:
             remarks.append(f"{left_out}it is at step {run.step} of {run.steps}, the same command finishes it")
-        elif (
-            same := kept.setdefault(_plain(run.settings), run)
-        ) is not run:  # a number twice is no second seed
+        elif (same := kept.setdefault(_plain(run.settings), run)) is not run:  # a number twice is no second seed
             remarks.append(f"{left_out}its settings are those of {same.path.name}")
-        elif run.last("speed/images_per_second") is not None and not _evaluated(run):
+        elif run.records and not any(key.startswith("evaluation/") for record in run.records for key in record):
             remarks.append(f"{run.path.name} has no evaluation; it was run with evaluate_every=0")
     return list(kept.values())
 
@@ -162,17 +158,9 @@ def _read_run(directory: Path) -> "Run | str":
         except ValueError:
             continue  # cut short by a kill; the run drops it when it goes on
     parameters = sum(
-        tensor.numel()
-        for name, tensor in state["generator"].items()
-        if not name.endswith(("mean", "var", "tracked"))
+        tensor.numel() for name, tensor in state["generator"].items() if not name.endswith(("mean", "var", "tracked"))
     )
-    return Run(
-        directory, settings, state["data_fingerprint"], state["step"], settings["steps"], records, parameters
-    )
-
-
-def _evaluated(run: Run) -> bool:
-    return any(key.startswith("evaluation/") for record in run.records for key in record)
+    return Run(directory, settings, state["data_fingerprint"], state["step"], settings["steps"], records, parameters)
 
 
 def grouped(runs: list[Run]) -> dict[str, list[Run]]:

@@ -37,9 +37,7 @@ def test_a_convolution_floors(size, kernel_size, stride, padding, dilation, expe
     ],
 )
 def test_a_transposed_convolution_goes_back(size, kernel_size, stride, padding, output_padding, expected):
-    assert (
-        arithmetic.conv_transpose_output_size(size, kernel_size, stride, padding, output_padding) == expected
-    )
+    assert arithmetic.conv_transpose_output_size(size, kernel_size, stride, padding, output_padding) == expected
 
 
 def test_its_padding_is_f_minus_p_minus_1_and_its_zeros_are_s_minus_1():

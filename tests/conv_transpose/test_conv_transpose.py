@@ -74,9 +74,7 @@ ONES = image([[1, 1, 1]] * 3)
             [[5, 7, 0, 10, 14, 0]],
             id="output_padding beyond the reach of the kernel",
         ),
-        pytest.param(
-            [[1, 2]], [[3, 5]], {"dilation": (1, 2)}, [[3, 6, 5, 10]], id="a dilated kernel has gaps"
-        ),
+        pytest.param([[1, 2]], [[3, 5]], {"dilation": (1, 2)}, [[3, 6, 5, 10]], id="a dilated kernel has gaps"),
     ],
 )
 def test_integers_worked_out_by_hand(algorithm, pixels, kernel, arguments, expected):
@@ -86,9 +84,7 @@ def test_integers_worked_out_by_hand(algorithm, pixels, kernel, arguments, expec
 
 GEOMETRIES = [
     {"kernel_size": k, "stride": s, "padding": p, "output_padding": op, "dilation": d, "groups": g}
-    for k, s, p, op, d, g in itertools.product(
-        (1, (2, 3), 4, 5), (1, 2, (3, 2)), (0, 1), (0, 1), (1, (2, 3)), (1, 2)
-    )
+    for k, s, p, op, d, g in itertools.product((1, (2, 3), 4, 5), (1, 2, (3, 2)), (0, 1), (0, 1), (1, (2, 3)), (1, 2))
     if op < min(s if isinstance(s, tuple) else (s,)) or op < min(d if isinstance(d, tuple) else (d,))
 ]
 
@@ -164,6 +160,9 @@ def test_the_layer_shows_its_algorithm_only_where_one_was_chosen():
     assert repr(ConvTranspose2d(*arguments)) == repr(torch.nn.ConvTranspose2d(*arguments))
     assert "algorithm='scatter'" in repr(ConvTranspose2d(*arguments, algorithm="scatter"))
     assert copy.deepcopy(ConvTranspose2d(*arguments, algorithm="scatter")).algorithm == "scatter"
+    changed = torch.nn.ConvTranspose2d(4, 3, 3)
+    changed.__class__ = ConvTranspose2d
+    assert changed(torch.randn(1, 4, 2, 2)).shape == (1, 3, 4, 4)
 
 
 X, W = torch.zeros(1, 2, 4, 4), torch.zeros(2, 3, 3, 3)
@@ -236,12 +235,8 @@ def test_uneven_paddings_may_be_any_sequences():
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=str)
 def test_a_large_kernel_has_many_phases(algorithm, memory_format):
     x, weight = torch.randn(2, 3, 3, 2), torch.randn(3, 4, 9, 11)
-    ours = conv_transpose2d(
-        x.to(memory_format=memory_format), weight, None, (5, 7), (2, 3), algorithm=algorithm
-    )
-    torch.testing.assert_close(
-        ours, F.conv_transpose2d(x, weight, None, (5, 7), (2, 3)), rtol=1e-4, atol=1e-4
-    )
+    ours = conv_transpose2d(x.to(memory_format=memory_format), weight, None, (5, 7), (2, 3), algorithm=algorithm)
+    torch.testing.assert_close(ours, F.conv_transpose2d(x, weight, None, (5, 7), (2, 3)), rtol=1e-4, atol=1e-4)
 
 
 @algorithms
@@ -290,9 +285,7 @@ def test_paddings_beyond_pytorchs(algorithm, padding, expected):
     stride = (1, 2)
     output = conv_transpose2d(x, weight, stride=stride, padding=padding, algorithm=algorithm)
     assert output.tolist() == [[[expected]]]
-    layer = ConvTranspose2d(
-        1, 1, (1, 3), stride, padding, bias=False, dtype=torch.float64, algorithm=algorithm
-    )
+    layer = ConvTranspose2d(1, 1, (1, 3), stride, padding, bias=False, dtype=torch.float64, algorithm=algorithm)
     layer.load_state_dict({"weight": weight})
     assert layer(x).tolist() == [[[expected]]]
     given = x.requires_grad_(), weight.requires_grad_()
@@ -334,9 +327,7 @@ def test_a_bad_padding_is_named():
         conv_transpose2d(X, W, padding="smae")
     with pytest.raises(ValueError, match=r"padding='same' already says .* output_padding=\(1, 1\)"):
         conv_transpose2d(X, W, stride=2, padding="same", output_padding=1)
-    with pytest.raises(
-        RuntimeError, match=r"\(\(top, bottom\), \(left, right\)\), got padding=\(\(1, 2\), 3\)"
-    ):
+    with pytest.raises(RuntimeError, match=r"\(\(top, bottom\), \(left, right\)\), got padding=\(\(1, 2\), 3\)"):
         conv_transpose2d(X, W, padding=((1, 2), 3))
     with pytest.raises(TypeError, match="padding must be ints"):
         conv_transpose2d(X, W, padding=1.5)
@@ -360,13 +351,9 @@ def test_the_convolution_is_a_sparse_matrix_and_the_transposed_one_its_transpose
     other = torch.randn_like(x)
     extra = [
         size - least
-        for size, least in zip(
-            (7, 6), conv_transpose2d(other, weight, groups=groups, **sizes).shape[1:], strict=True
-        )
+        for size, least in zip((7, 6), conv_transpose2d(other, weight, groups=groups, **sizes).shape[1:], strict=True)
     ]
-    up = conv_transpose2d(
-        other, weight, None, sizes["stride"], sizes["padding"], extra, groups, sizes["dilation"]
-    )
+    up = conv_transpose2d(other, weight, None, sizes["stride"], sizes["padding"], extra, groups, sizes["dilation"])
     torch.testing.assert_close((matrix.t() @ other.reshape(-1, 1)).reshape(y.shape), up)
     torch.testing.assert_close((x * other).sum(), (y * up).sum())
 

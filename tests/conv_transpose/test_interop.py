@@ -27,9 +27,7 @@ def onnx_node_tests():
 
     found = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            cases, "expect", lambda node, inputs, outputs, name: found.append((node, inputs, outputs, name))
-        )
+        patch.setattr(cases, "expect", lambda node, inputs, outputs, name: found.append((node, inputs, outputs, name)))
         for name in dir(cases.ConvTranspose):
             if name.startswith("export"):
                 getattr(cases.ConvTranspose, name)()

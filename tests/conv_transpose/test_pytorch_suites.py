@@ -128,9 +128,7 @@ def module_inputs(layer, dtype, *, lazy):
 def test_module_info(dtype, lazy, tmp_path):
     """Factory arguments, forward, repr, pickle, to(), memory formats, gradients of both orders."""
     ours_and_theirs = (
-        (LazyConvTranspose2d, torch.nn.LazyConvTranspose2d)
-        if lazy
-        else (ConvTranspose2d, torch.nn.ConvTranspose2d)
+        (LazyConvTranspose2d, torch.nn.LazyConvTranspose2d) if lazy else (ConvTranspose2d, torch.nn.ConvTranspose2d)
     )
     for (build, x), (build_theirs, _) in zip(
         *(module_inputs(layer, dtype, lazy=lazy) for layer in ours_and_theirs), strict=True
@@ -244,9 +242,7 @@ def test_three_layers_with_output_padding_in_a_row(algorithm):
         *(ConvTranspose2d(i, o, 3, 2, 1, 1, algorithm=algorithm) for i, o in ((8, 4), (4, 4), (4, 3)))
     )
     torch.manual_seed(0)
-    theirs = torch.nn.Sequential(
-        *(torch.nn.ConvTranspose2d(i, o, 3, 2, 1, 1) for i, o in ((8, 4), (4, 4), (4, 3)))
-    )
+    theirs = torch.nn.Sequential(*(torch.nn.ConvTranspose2d(i, o, 3, 2, 1, 1) for i, o in ((8, 4), (4, 4), (4, 3))))
     x = torch.randn(2, 8, 3, 5)
     assert ours(x).shape == (2, 3, 24, 40)
     torch.testing.assert_close(ours(x), theirs(x))
@@ -256,9 +252,7 @@ def test_three_layers_with_output_padding_in_a_row(algorithm):
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, and there is none here")
 @algorithms
 def test_a_gpu_gives_what_the_cpu_gives(algorithm, stride, padding, dilation):
-    layer = ConvTranspose2d(
-        3, 4, 3, stride, padding, dilation=dilation, dtype=torch.float64, algorithm=algorithm
-    )
+    layer = ConvTranspose2d(3, 4, 3, stride, padding, dilation=dilation, dtype=torch.float64, algorithm=algorithm)
     x = torch.randn(2, 3, 6, 5, dtype=torch.float64, requires_grad=True)
     torch.testing.assert_close(layer.cuda()(x.cuda()).cpu(), layer.cpu()(x))
     assert torch.autograd.gradcheck(layer.cuda(), (x.detach().cuda().requires_grad_(),), fast_mode=True)
@@ -277,9 +271,7 @@ def test_weights_are_converted_to_channels_last_as_those_of_the_built_in_layer()
     assert converted[0].weight.is_contiguous(memory_format=torch.channels_last)
 
 
-@pytest.mark.parametrize(
-    "spectral_norm", [torch.nn.utils.parametrizations.spectral_norm, torch.nn.utils.spectral_norm]
-)
+@pytest.mark.parametrize("spectral_norm", [torch.nn.utils.parametrizations.spectral_norm, torch.nn.utils.spectral_norm])
 def test_spectral_norm_takes_the_axis_of_a_transposed_layer(spectral_norm):
     outputs = []
     for kind in (ConvTranspose2d, torch.nn.ConvTranspose2d):

@@ -1,19 +1,24 @@
 """What PyTorch does to layers: precisions, memory formats, batching, graphs, and that it is ours throughout."""
 
 import itertools
+from collections import Counter
 from functools import partial
 
 import hypothesis
 import pytest
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from hypothesis import strategies
 from torch._dynamo.testing import CompileCounter
 from torch._subclasses import FakeTensorMode
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import Shard, distribute_module, distribute_tensor
 from torch.func import functional_call, functionalize, grad, hessian, jacfwd, jacrev, jvp, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv, StatelessSymbolicContext
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.checkpoint import checkpoint
 
 from dcgan.conv_transpose import ALGORITHMS, ConvTranspose2d, conv_transpose2d
 from dcgan.conv_transpose.arithmetic import effective_kernel_size
@@ -36,13 +41,9 @@ def geometries(draw):
     # Wide ones have an output_padding beyond all that the taps reach.
     dilation = draw(strategies.tuples(*[strategies.sampled_from((1, 2, 3, 7))] * 2))
     padding = pair(0, 6)  # also beyond dilation * (kernel - 1)
-    output_padding = tuple(
-        draw(strategies.integers(0, max(axis) - 1)) for axis in zip(stride, dilation, strict=True)
-    )
+    output_padding = tuple(draw(strategies.integers(0, max(axis) - 1)) for axis in zip(stride, dilation, strict=True))
     groups = draw(strategies.integers(1, 3))
-    for i, k, s, p, d, extra in zip(
-        size, kernel_size, stride, padding, dilation, output_padding, strict=True
-    ):
+    for i, k, s, p, d, extra in zip(size, kernel_size, stride, padding, dilation, output_padding, strict=True):
         hypothesis.assume((i - 1) * s - 2 * p + effective_kernel_size(k, d) + extra >= 1)
     shapes = (
         (draw(strategies.integers(1, 3)), groups * draw(strategies.integers(1, 3)), *size),
@@ -155,9 +156,7 @@ def test_any_crop_is_a_window_of_the_full_output_with_zeros_around_it(algorithm,
     reference = F.pad(full, (20, 20, 20, 20))[tuple(window)]
     output = conv_transpose2d(x, weight, None, padding=crops, algorithm=algorithm, **how)
     direction = torch.linspace(-1, 1, output.numel(), dtype=torch.float64).view_as(output)
-    results, references = (
-        [of, *torch.autograd.grad(of, (x, weight), direction)] for of in (output, reference)
-    )
+    results, references = ([of, *torch.autograd.grad(of, (x, weight), direction)] for of in (output, reference))
     for ours, theirs in zip(results, references, strict=True):
         torch.testing.assert_close(ours, theirs)
 
@@ -172,16 +171,12 @@ def test_gradients_of_many_directions_at_once(algorithm, formats, size):
     """By PyTorch's older vmap, which knows fewer operations."""
     x, weight = (
         tensor.to(memory_format=memory_format).requires_grad_()
-        for tensor, memory_format in zip(
-            (torch.randn(2, 4, size, size), torch.randn(4, 3, 4, 4)), formats, strict=True
-        )
+        for tensor, memory_format in zip((torch.randn(2, 4, size, size), torch.randn(4, 3, 4, 4)), formats, strict=True)
     )
     for padding in (0, 1):
         output = conv_transpose2d(x, weight, None, 2, padding, algorithm=algorithm)
         directions = torch.randn(3, *output.shape)
-        together = torch.autograd.grad(
-            output, (x, weight), directions, retain_graph=True, is_grads_batched=True
-        )
+        together = torch.autograd.grad(output, (x, weight), directions, retain_graph=True, is_grads_batched=True)
         for index, direction in enumerate(directions):
             alone = torch.autograd.grad(output, (x, weight), direction, retain_graph=True)
             for ours, expected in zip(together, alone, strict=True):
@@ -216,6 +211,67 @@ def test_one_image_channel_does_not_lose_the_format_on_the_way_back(algorithm):
 
 
 @algorithms
+@pytest.mark.parametrize("memory_format", FORMATS, ids=str)
+def test_the_format_of_the_gradient_that_comes_back_does_not_matter(algorithm, memory_format):
+    x, weight = torch.randn(4, 4, 5, 5, requires_grad=True), torch.randn(4, 6, 4, 4, requires_grad=True)
+    strides = []
+    for function in (partial(conv_transpose2d, algorithm=algorithm), F.conv_transpose2d):
+        output = function(x, weight, None, 2, 1)
+        coming = torch.randn_like(output).to(memory_format=memory_format)
+        strides.append([gradient.stride() for gradient in torch.autograd.grad(output, (x, weight), coming)])
+    assert strides[0] == strides[1]
+
+
+@algorithms
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_activation_checkpointing(algorithm, reentrant):
+    layer = ConvTranspose2d(4, 6, 4, 2, 1, algorithm=algorithm)
+    x = torch.randn(2, 4, 5, 5, requires_grad=True)
+    inputs = (x, *layer.parameters())
+    expected = torch.autograd.grad(layer(x).square().sum(), inputs)
+    output = checkpoint(layer, x, use_reentrant=reentrant)
+    if reentrant:  # which knows no torch.autograd.grad
+        output.square().sum().backward()
+        found = [tensor.grad for tensor in inputs]
+    else:
+        found = torch.autograd.grad(output.square().sum(), inputs)
+    torch.testing.assert_close(tuple(found), expected)
+
+
+@algorithms
+def test_what_is_kept_for_the_way_back_is_asked_for_once(algorithm):
+    asked = []
+    x, weight = torch.randn(2, 4, 5, 5, requires_grad=True), torch.randn(4, 6, 4, 4, requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: tensor, lambda tensor: asked.append(1) or tensor):
+        conv_transpose2d(x, weight, None, 2, 1, algorithm=algorithm).sum().backward()
+    assert len(asked) == 2
+
+
+@algorithms
+def test_the_default_device_is_not_asked(algorithm):
+    x, weight = torch.randn(2, 4, 5, 5, requires_grad=True), torch.randn(4, 6, 4, 4, requires_grad=True)
+    with torch.device("meta"):
+        conv_transpose2d(x, weight, None, 2, 1, algorithm=algorithm).sum().backward()
+    assert {x.grad.device.type, weight.grad.device.type} == {"cpu"}
+
+
+def test_a_distributed_tensor():
+    """Of one process: all tensors made on the way must be of its kind."""
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        mesh = init_device_mesh("cpu", (1,))
+        layer = distribute_module(ConvTranspose2d(6, 12, 4, 2, 1), mesh)
+        x = torch.randn(2, 6, 5, 5)
+        layer(distribute_tensor(x, mesh, [Shard(0)])).square().sum().backward()
+        plain = ConvTranspose2d(6, 12, 4, 2, 1)
+        plain.load_state_dict({name: tensor.full_tensor() for name, tensor in layer.state_dict().items()})
+        plain(x).square().sum().backward()
+        torch.testing.assert_close(layer.weight.grad.full_tensor(), plain.weight.grad)
+    finally:
+        dist.destroy_process_group()
+
+
+@algorithms
 def test_per_sample_gradients(algorithm):
     layer = ConvTranspose2d(4, 6, 3, 2, 1, 1, groups=2, algorithm=algorithm, dtype=torch.float64)
     x = torch.randn(5, 4, 3, 3, dtype=torch.float64)
@@ -235,9 +291,7 @@ def test_per_sample_gradients(algorithm):
 @pytest.mark.parametrize("in_dims", [(0, 0), (0, None), (None, 0), (3, 1)])
 def test_vmap_over_either_argument_and_its_gradients(algorithm, in_dims):
     tensors = (torch.randn(3, 2, 4, 3, 5), torch.randn(3, 4, 2, 3, 3))
-    tensors = [
-        one[0] if dim is None else one.movedim(0, dim) for one, dim in zip(tensors, in_dims, strict=True)
-    ]
+    tensors = [one[0] if dim is None else one.movedim(0, dim) for one, dim in zip(tensors, in_dims, strict=True)]
     tensors = [one.double() for one in tensors]
 
     def ours(x, weight):
@@ -273,10 +327,10 @@ class TransposedConvolutions(TorchDispatchMode):
 
     def __init__(self):
         super().__init__()
-        self.transposed, self.operators = 0, set()
+        self.transposed, self.operators = 0, Counter()
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        self.operators.add(function.overloadpacket)
+        self.operators[function.overloadpacket] += 1
         name = str(function)
         position = {"aten.convolution.": 6, "aten.convolution_backward.": 7}
         for prefix, index in position.items():
@@ -351,8 +405,7 @@ def test_exported_with_any_batch_size_height_and_width(algorithm):
         pytest.skip("the exporter of PyTorch 2.11 cannot tell that one size is less than its double")
     layer = ConvTranspose2d(4, 6, 3, 2, 1, 1, algorithm=algorithm)
     batch, *sides = (
-        torch.export.Dim(name, min=least, max=1024)
-        for name, least in (("batch", 1), ("height", 2), ("width", 2))
+        torch.export.Dim(name, min=least, max=1024) for name, least in (("batch", 1), ("height", 2), ("width", 2))
     )
     shapes = ({0: batch, 2: sides[0], 3: sides[1]},)
     program = torch.export.export(layer, (torch.randn(3, 4, 5, 6),), dynamic_shapes=shapes)
@@ -400,10 +453,33 @@ def test_exported_with_an_output_size_that_depends_on_the_input():
     assert program.module()(torch.randn(2, 4, 7, 9)).shape == (2, 3, 14, 18)
 
 
-def test_traced_symbolically():
-    network = torch.nn.Sequential(ConvTranspose2d(4, 3, 3, 2), torch.nn.ReLU())
-    x = torch.randn(2, 4, 5, 5)
-    torch.testing.assert_close(torch.fx.symbolic_trace(network)(x), network(x))
+@pytest.mark.parametrize("ask", [lambda x, y: y.shape[2:], lambda x, y: (2 * x.shape[2], 2 * x.shape[3])])
+def test_traced_symbolically(ask):
+    class Decoder(torch.nn.Module):
+        """Is asked for the size of a map that it shall be joined with."""
+
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = ConvTranspose2d(4, 3, 3, 2), ConvTranspose2d(4, 3, 3, 2, 1)
+
+        def forward(self, x, y):
+            return torch.relu(self.first(x)), self.second(x, output_size=ask(x, y))
+
+    network, x, y = Decoder(), torch.randn(2, 4, 5, 5), torch.randn(2, 3, 10, 10)
+    torch.testing.assert_close(torch.fx.symbolic_trace(network)(x, y), network(x, y))
+
+
+@pytest.mark.parametrize("groups", [1, 21])
+def test_a_large_stride_is_not_as_many_convolutions(groups):
+    """As in the layers that enlarge a segmentation by 8 to 32 at once."""
+    layer = ConvTranspose2d(21, 21, 16, 8, 4, groups=groups)
+    x = torch.randn(1, 21, 6, 6)
+    program = torch.export.export(layer, (x,))
+    assert sum("conv2d" in str(node.target) for node in program.graph.nodes) == 1
+    with TransposedConvolutions() as reached:
+        layer(x)
+    assert reached.operators[torch.ops.aten.convolution] <= 1
+    torch.testing.assert_close(layer(x), F.conv_transpose2d(x, layer.weight, layer.bias, 8, 4, groups=groups))
 
 
 @algorithms
@@ -452,9 +528,7 @@ def test_functionalized(algorithm):
 def test_a_forward_mode_that_would_be_wrong_is_refused():
     x, weight = torch.randn(2, 2, 2, 3), torch.randn(2, 2, 3, 3)
     with pytest.raises(NotImplementedError, match="algorithm='matrix'"):
-        jacfwd(jacfwd(lambda x, weight: conv_transpose2d(x, weight, algorithm="matrix").sum(), 1), 0)(
-            x, weight
-        )
+        jacfwd(jacfwd(lambda x, weight: conv_transpose2d(x, weight, algorithm="matrix").sum(), 1), 0)(x, weight)
 
 
 @in_graphs

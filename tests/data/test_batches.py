@@ -58,9 +58,7 @@ def test_a_limit_keeps_the_shares_of_the_classes_and_fewer_are_a_part_of_more(di
     assert sorted(np.bincount(few.labels).tolist()) == [9] * 5 + [10] * 5
     assert set(few.rows) < set(some.rows) < set(digits.train.rows)
     assert digits.train.limited(4500).fingerprint == digits.train.fingerprint
-    uneven = data.ImageSet(
-        np.zeros((100, 1, 1, 1), np.uint8), np.arange(100), np.arange(100) // 80, ["a", "b"], ""
-    )
+    uneven = data.ImageSet(np.zeros((100, 1, 1, 1), np.uint8), np.arange(100), np.arange(100) // 80, ["a", "b"], "")
     assert np.bincount(uneven.limited(10).labels).tolist() == [8, 2]
     limited = data.load(DataConfig(store=store, limit=95))
     assert np.array_equal(limited.shown.rows, few.rows)
@@ -246,9 +244,7 @@ def test_turns_and_zooms_are_of_the_step_and_of_each_picture():
         one, same = (turned_and_zoomed(many, augment, torch.Generator().manual_seed(0)) for _ in range(2))
         assert torch.equal(one, same)
         assert len({tuple(image.flatten().tolist()) for image in one}) == 64
-        pictures = data.ImageSet(
-            (many * 255).byte().numpy(), np.arange(64), np.zeros(64, np.int64), ["all"], ""
-        )
+        pictures = data.ImageSet((many * 255).byte().numpy(), np.arange(64), np.zeros(64, np.int64), ["all"], "")
         first, second = (data.Batches(pictures, 8, 0, CPU, augment)[step][0] for step in (0, 1))
         assert first.shape == second.shape == (8, 1, 9, 13)
         assert not torch.equal(first, second)

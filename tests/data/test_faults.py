@@ -97,9 +97,7 @@ def small(root):
 
 def list_that_is_a_quota_page(root):
     celeba(root, 20)
-    (root / "list_eval_partition.txt").write_text(
-        "<!DOCTYPE html><html><body>Quota exceeded for this file</body>"
-    )
+    (root / "list_eval_partition.txt").write_text("<!DOCTYPE html><html><body>Quota exceeded for this file</body>")
 
 
 def list_that_is_cut(root):
@@ -206,9 +204,7 @@ ROWS = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("make", "settings", "sentence"), ROWS, ids=lambda value: getattr(value, "__name__", "")
-)
+@pytest.mark.parametrize(("make", "settings", "sentence"), ROWS, ids=lambda value: getattr(value, "__name__", ""))
 def test_bad_input_gets_a_sentence(here, tmp_path, monkeypatch, make, settings, sentence):
     for name in ("http_proxy", "https_proxy"):  # no network
         monkeypatch.setenv(name, "http://127.0.0.1:9")

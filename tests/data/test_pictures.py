@@ -37,9 +37,7 @@ def test_every_mode_becomes_grey_or_rgb(mode, channels):
     assert pixels.shape == (channels, *SIZE)
     assert pixels.dtype == np.uint8
     dark, light = pixels[:, :, 2].mean(), pixels[:, :, -2].mean()
-    assert (dark, light) == pytest.approx(
-        (0, 255) if mode == "1" else (40, 200), abs=80 if mode == "1" else 6
-    )
+    assert (dark, light) == pytest.approx((0, 255) if mode == "1" else (40, 200), abs=80 if mode == "1" else 6)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP"])
@@ -135,9 +133,7 @@ def test_a_large_jpeg_is_not_taken_for_small_and_looks_the_same():
 
 
 def broken_png():
-    content = bytearray(
-        file_of(Image.fromarray(np.random.default_rng(0).integers(0, 256, SIZE, dtype=np.uint8)))
-    )
+    content = bytearray(file_of(Image.fromarray(np.random.default_rng(0).integers(0, 256, SIZE, dtype=np.uint8))))
     content[60] ^= 0xFF
     return bytes(content)
 

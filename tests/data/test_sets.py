@@ -50,8 +50,7 @@ def draw(path, value, size=(8, 8)):
 
 def values(images):
     return [
-        (int(picture.mean()), label)
-        for picture, label in zip(images.store[images.rows], images.labels, strict=True)
+        (int(picture.mean()), label) for picture, label in zip(images.store[images.rows], images.labels, strict=True)
     ]
 
 
@@ -200,9 +199,7 @@ def test_a_directory_that_cannot_be_read_is_not_passed_over(load, tmp_path, monk
     (tmp_path / "in" / unreadable).mkdir()
     assert load("folder", tmp_path / "in").train.classes == ["a", "b"]
     unreadable = "b"
-    with pytest.raises(
-        UserError, match=r"in has a directory 'b' that cannot be read \(Permission denied\); make it"
-    ):
+    with pytest.raises(UserError, match=r"in has a directory 'b' that cannot be read \(Permission denied\); make it"):
         load("folder", tmp_path / "in")
     unreadable = "in"
     with pytest.raises(UserError, match=r"in cannot be read \(Permission denied\); make it readable"):
@@ -251,9 +248,7 @@ def test_celeba_without_its_partition_holds_a_share_out(load, tmp_path):
 def test_celeba_that_was_half_extracted_is_an_error_or_does_without(load, tmp_path):
     root = celeba(tmp_path / "faces", 20)
     (root / "img_align_celeba" / "000007.jpg").unlink()
-    with pytest.raises(
-        UserError, match="has 19 pictures, but list_eval_partition names 1 that are not there"
-    ):
+    with pytest.raises(UserError, match="has 19 pictures, but list_eval_partition names 1 that are not there"):
         load("celeba", root)
     assert len(load("celeba", root, on_bad_file="skip").train) == 15
 
@@ -407,9 +402,7 @@ def test_celeba_is_downloaded_or_says_why_not(load, tmp_path, monkeypatch, quota
     monkeypatch.setitem(sys.modules, "gdown", types.SimpleNamespace(download=fetch))
     monkeypatch.chdir(tmp_path)
     if quota:
-        with pytest.raises(
-            UserError, match=r"cannot be downloaded \(File not found or corrupted.\); set data.root="
-        ):
+        with pytest.raises(UserError, match=r"cannot be downloaded \(File not found or corrupted.\); set data.root="):
             load("celeba")
         assert not (tmp_path / "data").exists() or not list((tmp_path / "data").iterdir())
     else:

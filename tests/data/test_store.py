@@ -132,9 +132,7 @@ def test_a_preparation_that_stopped_goes_on_where_it_was(pictures, monkeypatch, 
 
         with monkeypatch.context() as patched:
             patched.setattr(store, "_in_parallel", stopping)
-            patched.setattr(
-                store.time, "perf_counter", iter(range(0, 10**6, 10)).__next__
-            )  # written every time
+            patched.setattr(store.time, "perf_counter", iter(range(0, 10**6, 10)).__next__)  # written every time
             with pytest.raises(KeyboardInterrupt):
                 data.load(config(pictures))
 
@@ -147,9 +145,7 @@ def test_a_preparation_that_stopped_goes_on_where_it_was(pictures, monkeypatch, 
         stop_after(1)
     begun = []
     made = store.Blocks.__getitem__
-    monkeypatch.setattr(
-        store.Blocks, "__getitem__", lambda b, n: begun.append(b.start + 128 * n) or made(b, n)
-    )
+    monkeypatch.setattr(store.Blocks, "__getitem__", lambda b, n: begun.append(b.start + 128 * n) or made(b, n))
     resumed = data.load(config(pictures))
     assert begun == [256]
     assert np.array_equal(resumed.train.store, whole.train.store)
@@ -209,9 +205,7 @@ def test_a_damaged_store_is_named(pictures):
 
 def test_no_room_is_said_before_the_work(pictures, monkeypatch):
     monkeypatch.setattr(store.shutil, "disk_usage", lambda _: types.SimpleNamespace(free=1000))
-    with pytest.raises(
-        UserError, match=r"300 pictures take 0.0 GB prepared, and data.store=.* has 0.0 GB free"
-    ):
+    with pytest.raises(UserError, match=r"300 pictures take 0.0 GB prepared, and data.store=.* has 0.0 GB free"):
         data.load(config(pictures))
     assert not list((pictures.parent / "store").glob("*.partial"))
 

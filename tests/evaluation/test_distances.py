@@ -53,11 +53,7 @@ def test_the_kernel_distance_is_the_unbiased_one(random):
         return (a @ b / 3 + 1) ** 3
 
     within = sum(
-        kernel(points[i], points[j]) / 56
-        for points in (real, fake)
-        for i in range(8)
-        for j in range(8)
-        if i != j
+        kernel(points[i], points[j]) / 56 for points in (real, fake) for i in range(8) for j in range(8) if i != j
     )
     between = sum(kernel(a, b) / 64 for a in real for b in fake)
     assert distances.kernel(real, fake) == pytest.approx(float(within - 2 * between), rel=1e-9)
@@ -111,9 +107,7 @@ def test_density_and_coverage_by_hand():
 def test_coverage_of_real_by_real_is_what_its_paper_expects(random):
     real, other = torch.randn(2, 2000, 8, generator=random)
     density, coverage = distances.density_and_coverage(real, other)
-    expected = 1 - math.prod(
-        (2000 - i) / (4000 - i) for i in range(1, 6)
-    )  # Naeem et al. 2020, equation 9, about
+    expected = 1 - math.prod((2000 - i) / (4000 - i) for i in range(1, 6))  # Naeem et al. 2020, equation 9, about
     assert coverage == pytest.approx(expected, abs=0.02)
     assert density == pytest.approx(1, abs=0.05)
 

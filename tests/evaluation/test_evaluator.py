@@ -38,9 +38,7 @@ def others(found, evaluator):
     """As many real digits as a set has, none of which is in the reference or the floor, with the labels asked for."""
     used = {image.numpy().tobytes() for image in torch.cat([evaluator.reference, evaluator.real])}
     images = found.train.images()
-    order = torch.randperm(
-        len(images), generator=torch.Generator().manual_seed(0)
-    ).tolist()  # they are sorted
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0)).tolist()  # they are sorted
     free = [row for row in order if images[row].numpy().tobytes() not in used]
     labels = found.train.labels[free]
     chosen = []
@@ -96,9 +94,7 @@ def test_each_of_several_processes_has_the_classifier_of_one(found, tmp_path, mo
 
 
 @pytest.mark.usefixtures("two_steps")
-def test_where_nothing_can_be_written_the_classifier_is_trained_and_not_kept(
-    found, tmp_path, monkeypatch, caplog
-):
+def test_where_nothing_can_be_written_the_classifier_is_trained_and_not_kept(found, tmp_path, monkeypatch, caplog):
     def refused(*_):
         raise PermissionError(13, "Permission denied")
 
@@ -149,8 +145,7 @@ def test_each_fault_is_seen_by_the_numbers_that_should_see_it(evaluator, others)
     }
     distances = {"frechet_classifier_distance", "kernel_classifier_distance", "sliced_wasserstein_distance"}
     seen_by = {
-        "noise": distances
-        | {"coverage", "density", "class_agreement", "class_histogram_distance", "checkerboard"},
+        "noise": distances | {"coverage", "density", "class_agreement", "class_histogram_distance", "checkerboard"},
         "repeated": distances | {"coverage", "diversity", "class_agreement", "class_histogram_distance"},
         "one for each class": distances | {"coverage", "diversity"},
         "missing": {"frechet_classifier_distance", "coverage", "class_agreement", "class_histogram_distance"},
@@ -219,9 +214,7 @@ def test_copies_of_training_images_are_no_novelty(found):
     copies[:, 0, 0, 0] = 255  # one pixel changed
     assert reports._novelty(found, held_out).value == 1
     assert reports._novelty(found, copies).value < 0.25
-    noise = torch.randint(
-        0, 256, held_out.shape, generator=torch.Generator().manual_seed(0), dtype=torch.uint8
-    )
+    noise = torch.randint(0, 256, held_out.shape, generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     assert reports._novelty(found, noise).value > 1.5
     # Of those that the networks were shown: the others are as new to them as held-out ones.
     few = found._replace(shown=found.train.limited(500))
@@ -240,13 +233,11 @@ def test_some_of_the_held_out_pictures_stand_for_all_though_they_are_sorted(monk
 
     train, held_out = pictures(0, 200), pictures(0, 90)
     found = data.Data(train, train, held_out, {}, None)
-    monkeypatch.setattr(reports, "MAX_PIXELS", 40)
+    monkeypatch.setattr(reports, "MAX_SVM_NUMBERS", 40)
     asked = SimpleNamespace(found=found, labels=torch.from_numpy(labels))
     measures = reports._support_vector_machine(asked, train.images())
     assert measures["svm_agreement"].floor == pytest.approx(0.5, abs=0.2)
-    measures, by_heart = reports._nearest_neighbours(
-        found, lambda labels, count: train.images().repeat(5, 1, 1, 1)
-    )
+    measures, by_heart = reports._nearest_neighbours(found, lambda labels, count: train.images().repeat(5, 1, 1, 1))
     assert measures["nearest_neighbour_error"].floor == by_heart == 0.5
     held_out.store[20:] = 50  # the first twenty are as black as those of the training
     monkeypatch.setattr(reports, "MAX_NOVELTY_QUERIES", 20)
@@ -263,9 +254,7 @@ def test_a_generator_that_has_pictures_by_heart_gives_some_of_them_with_the_clas
         assert torch.equal(own, drawn)  # 450 draws from 30 miss none
     few = torch.from_numpy(known.labels)
     shown = reports.by_heart(known, few).unique(dim=0)
-    assert len(shown) == pytest.approx(
-        300 * (1 - np.exp(-1)), abs=25
-    )  # as many draws as pictures miss a third
+    assert len(shown) == pytest.approx(300 * (1 - np.exp(-1)), abs=25)  # as many draws as pictures miss a third
 
 
 def test_too_few_pictures_are_a_sentence(found):
@@ -312,9 +301,7 @@ def test_without_labels_the_pixels_are_measured(found):
     measures = evaluator(evaluator.real)
     assert set(measures) == {"sliced_wasserstein_distance", "diversity", "checkerboard"}
     assert evaluator.headline == "sliced_wasserstein_distance"
-    assert "no classes" in evaluation.remarks(
-        evaluation.report(evaluator, lambda labels, count: evaluator.real, CPU)
-    )
+    assert "no classes" in evaluation.remarks(evaluation.report(evaluator, lambda labels, count: evaluator.real, CPU))
 
 
 def test_inception_distances_where_the_weights_are(tmp_path, monkeypatch):
@@ -334,21 +321,15 @@ def test_inception_distances_where_the_weights_are(tmp_path, monkeypatch):
     inception.weights_path().parent.mkdir()
     torch.save(weights, inception.weights_path())
     assert inception.missing() is None
-    noise = torch.randint(
-        0, 256, (4, 3, 32, 32), generator=torch.Generator().manual_seed(1), dtype=torch.uint8
-    )
+    noise = torch.randint(0, 256, (4, 3, 32, 32), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
     (expected,) = network("inception-v3-compat", ["2048"], str(inception.weights_path())).eval()(noise)
-    assert torch.equal(
-        inception.features(noise, CPU), expected
-    )  # resized as it does, which is part of the measure
+    assert torch.equal(inception.features(noise, CPU), expected)  # resized as it does, which is part of the measure
 
     random = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (30, 3, 32, 32), generator=random, dtype=torch.uint8).numpy()
     train = data.ImageSet(pixels, np.arange(30), np.zeros(30, np.int64), [], "digest")
     evaluator = evaluation.Evaluator(
-        data.Data(
-            train, train, dataclasses.replace(train, rows=np.arange(0), labels=np.arange(0)), {}, tmp_path
-        ),
+        data.Data(train, train, dataclasses.replace(train, rows=np.arange(0), labels=np.arange(0)), {}, tmp_path),
         10,
         False,
         CPU,

@@ -29,9 +29,7 @@ def test_diversity_by_hand():
     assert diversity(images, None) == pytest.approx(2 / 3)  # distances 0, 1, 1
     assert diversity(images, torch.tensor([0, 0, 1])) == 0  # the only pair of one class
     assert diversity(images, torch.tensor([0, 1, 0])) == 1
-    assert diversity(images, torch.tensor([0, 1, 2])) == pytest.approx(
-        2 / 3
-    )  # no pair of one class: all are compared
+    assert diversity(images, torch.tensor([0, 1, 2])) == pytest.approx(2 / 3)  # no pair of one class: all are compared
 
 
 def test_one_picture_for_each_class_has_no_diversity_though_it_looks_so():
@@ -90,9 +88,7 @@ def test_a_point_has_all_frequencies_alike_and_the_highest_only_once():
 
 
 def test_the_spectrum_of_an_odd_size_leaves_out_its_last_column():
-    images = torch.randint(
-        0, 256, (5, 3, 9, 13), generator=torch.Generator().manual_seed(0), dtype=torch.uint8
-    )
+    images = torch.randint(0, 256, (5, 3, 9, 13), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     assert torch.equal(spectrum(images), spectrum(images[:, :, :8, :12]))
 
 
@@ -150,9 +146,7 @@ def test_a_slope_has_no_fine_structure():
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 30, 17), (3, 64, 64)])
 def test_sliced_wasserstein_of_any_size_and_of_more_than_a_block(shape):
-    images = torch.randint(
-        0, 256, (510, *shape), generator=torch.Generator().manual_seed(1), dtype=torch.uint8
-    )
+    images = torch.randint(0, 256, (510, *shape), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
     distance = SlicedWasserstein(images)
     assert distance(images) == 0
     assert distance(images.flip(0)) > 0  # other patches of the same images
