@@ -1,4 +1,4 @@
-"""A file that appears whole or not at all, whatever ends the process that writes it."""
+"""Write files that appear whole or not at all, whatever ends the process that writes them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -7,12 +7,12 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A hidden file beside ``path`` to write to, with its ending; it takes that name unless an error came.
+    """Yield a hidden path beside ``path``, with the same suffix; rename it to ``path`` unless an error occurs.
 
-    The directories on the way are made.
+    Missing directories are created.
 
     Raises:
-        OSError: naming ``path``, if the disk does not take it.
+        OSError: naming ``path``, if the file cannot be written.
     """
     partial = path.with_name(f".{path.name}")
     try:
@@ -29,6 +29,6 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write ``text`` as UTF-8, and what UTF-8 cannot hold, as in a file's name of other bytes, as an escape."""
+    """Write ``text`` as UTF-8; escape what UTF-8 cannot encode, such as the undecodable bytes of a file name."""
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8", errors="backslashreplace")

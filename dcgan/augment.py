@@ -1,7 +1,7 @@
-"""Differentiable random changes of images, for the discriminator's eyes only (DiffAugment, Zhao et al. 2020).
+"""Differentiable random changes to the images that the discriminator sees (DiffAugment, Zhao et al. 2020).
 
-Shown changed images, real and generated alike, a discriminator cannot learn few real images by heart, and the
-generator, which gets its gradient through the change, does not learn to make changed ones.
+Real and generated images alike are changed, so the discriminator cannot memorise a small set of real images. The
+generator's gradient passes through the change, so the generator does not learn to make changed images.
 
 Legend: ``N`` images, ``C`` channels, ``H W`` size.
 """
@@ -14,16 +14,16 @@ from torch import Tensor
 from dcgan.choices import Change
 from dcgan.images import moved
 
-SHIFT = 1 / 8  # of a side at most; all constants are the paper's
-CUTOUT = 1 / 2  # of each side
+SHIFT = 1 / 8  # largest shift, as a share of a side; all constants are the paper's
+CUTOUT = 1 / 2  # share of each side
 
 
 def augmented(images: Tensor, changes: Sequence[Change], random: torch.Generator) -> Tensor:
-    """Images changed at random, each in its own way.
+    """Change each image at random, independently of the others.
 
     Args:
         images: float32 ``(N, C, H, W)``.
-        changes: which; done in the order color, translation, cutout.
+        changes: the changes to apply, in the order color, translation, cutout.
         random: a generator on the CPU.
     """
     for change, apply in (
@@ -37,7 +37,7 @@ def augmented(images: Tensor, changes: Sequence[Change], random: torch.Generator
 
 
 def _color(images: Tensor, random: torch.Generator) -> Tensor:
-    """Brightness by up to 0.5, saturation times 0 to 2, contrast times 0.5 to 1.5."""
+    """Shift the brightness by up to 0.5, and multiply the saturation by 0 to 2 and the contrast by 0.5 to 1.5."""
     brightness, saturation, contrast = torch.rand(3, len(images), 1, 1, 1, generator=random).to(images.device)
     images = images + brightness - 0.5
     grey = images.mean(1, keepdim=True)
@@ -47,7 +47,7 @@ def _color(images: Tensor, random: torch.Generator) -> Tensor:
 
 
 def _translation(images: Tensor, random: torch.Generator) -> Tensor:
-    """Moved by up to an eighth of each side, rounded; the border is repeated, where the paper fills with grey."""
+    """Move by up to an eighth of each side, rounded. The border is repeated; the paper fills with grey instead."""
     down, right = (
         torch.randint(-most, most + 1, (len(images),), generator=random)
         for most in (int(side * SHIFT + 0.5) for side in images.shape[2:])
@@ -56,7 +56,7 @@ def _translation(images: Tensor, random: torch.Generator) -> Tensor:
 
 
 def _cutout(images: Tensor, random: torch.Generator) -> Tensor:
-    """A rectangle of half the height and width, a pixel more where that is even, made grey; it may stick out."""
+    """Make a rectangle grey, of half the height and width, one pixel more where the half is even; it may stick out."""
     kept = []
     for side in images.shape[2:]:
         center = torch.randint(0, side, (len(images), 1), generator=random)

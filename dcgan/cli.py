@@ -1,4 +1,4 @@
-"""The door between the command line and the program: Hydra's words into ours, errors into sentences."""
+"""The command line: reads the settings with Hydra, and turns errors into single sentences."""
 
 import argparse
 import difflib
@@ -30,13 +30,13 @@ from dcgan.errors import UserError
 
 Options = TypeVar("Options")
 
-# In a checkout configs/ stands beside the package, in a wheel inside it. Absolute, because Hydra looks
-# for a relative path in different places when a module is run and when it is imported.
+# In a checkout, configs/ is beside the package; in a wheel, inside it. The path is absolute because Hydra resolves
+# a relative one differently for a module that is run and a module that is imported.
 CONFIG_DIR = next(
     path for path in (Path(__file__).parent / "configs", Path(__file__).parents[1] / "configs") if path.is_dir()
 )
-MAX_NAME_LENGTH = 200  # of a directory that is made of settings; most systems take 255
-# What OmegaConf says, and what we say in its place.
+MAX_NAME_LENGTH = 200  # characters of a directory name composed of settings; most systems allow 255
+# The messages of OmegaConf, and the sentences that replace them.
 SENTENCES = {
     r"Value '(.*)' of type '\w+' could not be converted to Integer": "{key}={found} must be a whole number, written like 1000",
     r"Value '(.*)' is not a valid bool": "{key}={found} must be true or false",
@@ -50,14 +50,14 @@ SENTENCES = {
 
 
 def register() -> None:
-    """Tell Hydra and OmegaConf what `configs/train.yaml` refers to."""
+    """Register with Hydra and OmegaConf the names that `configs/train.yaml` refers to."""
     ConfigStore.instance().store("schema", node=Config)
     OmegaConf.register_new_resolver("run_name", run_name, replace=True)
 
 
-@functools.cache  # once
+@functools.cache  # patches only once
 def mend_argparse() -> None:
-    """Let Hydra 1.3 start on Python 3.14, whose argparse looks for a ``%`` in each help text: one of Hydra's is no text."""
+    """Let Hydra 1.3 start on Python 3.14: argparse searches each help for ``%``, and one of Hydra's is not a string."""
     add_argument = argparse.ArgumentParser.add_argument
 
     def with_text(self: argparse.ArgumentParser, *names: str, **options: Any) -> argparse.Action:
@@ -69,9 +69,9 @@ def mend_argparse() -> None:
 
 
 def run_name(name: str | None, data_name: str, overrides: Iterable[str]) -> str:
-    """The name of a run's directory: the one given, else the data and what was set differently.
+    """The name of a run's directory: ``name`` if given, else composed of the data set and the overrides.
 
-    So the same command finds its run again, and another command does not. `model.upsample=builtin
+    The same command thus finds its run again, and another command does not. `model.upsample=builtin
     seed=1` gives ``mnist5k-seed_1-upsample_builtin``.
     """
     if name is not None:
@@ -80,7 +80,7 @@ def run_name(name: str | None, data_name: str, overrides: Iterable[str]) -> str:
     for override in overrides:
         key, _, value = override.lstrip("+~").partition("=")
         if key == "data.root" or not (is_incidental(key, value) or key == "data"):
-            if key == "data.root":  # its last part: a path is long
+            if key == "data.root":  # only its last part, because paths are long
                 path = Path(value.strip("'\""))
                 value = path.stem if path.suffix.lower() == ".zip" else path.name
             parts.add(re.sub(r"(?:[^\w.]|_)+", "_", f"{key.split('.')[-1]}_{value}").strip("_"))
@@ -91,15 +91,15 @@ def run_name(name: str | None, data_name: str, overrides: Iterable[str]) -> str:
 
 
 def to_config(composed: DictConfig, overrides: Iterable[str]) -> Config:
-    """The checked settings.
+    """Check the settings and return them as a `Config`.
 
     Args:
-        composed: what Hydra made of the overrides.
-        overrides: what was set on the command line.
+        composed: the settings that Hydra composed from the overrides.
+        overrides: the settings on the command line.
 
     Raises:
-        UserError: for an impossible value, a name that is none, a setting that was added with ``+``, or the name alone
-            of what a group sets as a whole: sizes and channels, penalties and normalisation.
+        UserError: for an impossible value, a name unfit for a directory, an unknown setting added with ``+``, or
+            ``GROUP.name=``, which lacks what ``GROUP=`` sets, too: sizes and channels, penalties and normalisation.
     """
     for override in overrides:
         key, _, value = override.lstrip("+~").partition("=")
@@ -122,7 +122,7 @@ def to_config(composed: DictConfig, overrides: Iterable[str]) -> Config:
 
 
 def check_sweeps() -> None:
-    """Let Hydra check the settings of all runs of a sweep before the first begins: it composes them then anyway."""
+    """Let Hydra check the settings of all runs of a sweep before the first run, when it composes them anyway."""
 
     def validate(sweeper: Any, batch: Sequence[Sequence[str]]) -> None:
         names = set()
@@ -145,7 +145,7 @@ def check_sweeps() -> None:
 
 
 def compose(arguments: list[str], usage: str | None) -> Config:
-    """Arguments of a script that takes the settings of ``dcgan.train``.
+    """Parse the arguments of a script that takes the settings of ``dcgan.train``.
 
     ``--help`` prints ``usage`` and exits.
     """
@@ -156,7 +156,7 @@ def compose(arguments: list[str], usage: str | None) -> Config:
 
 
 def parse(options: type[Options], arguments: list[str], usage: str | None) -> Options:
-    """``key=value`` arguments of a script as an instance of the dataclass ``options``.
+    """Parse the ``key=value`` arguments of a script into an instance of the dataclass ``options``.
 
     ``--help`` prints ``usage`` and exits.
     """
@@ -166,7 +166,7 @@ def parse(options: type[Options], arguments: list[str], usage: str | None) -> Op
         raise UserError(f"{wrong!r} is not of the form key=value; --help lists the keys")
     given = {key: _from_home(value) for key, _, value in pairs}
     try:
-        # The types of the fields say what the texts are.
+        # OmegaConf converts each string to the type of its field.
         parsed = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(options), given))
     except OmegaConfBaseException as error:
         raise UserError(sentence(error, options)) from error
@@ -175,40 +175,40 @@ def parse(options: type[Options], arguments: list[str], usage: str | None) -> Op
 
 
 def help_if_asked(arguments: list[str], usage: str | None) -> None:
-    """Print ``usage`` and exit where ``--help`` is among the arguments."""
+    """Print ``usage`` and exit if ``-h`` or ``--help`` is among the arguments."""
     if {"-h", "--help"} & {*arguments}:
         print((usage or "").strip())
         sys.exit(0)
 
 
 def quoted(arguments: Iterable[str]) -> list[str]:
-    """Hydra's arguments with each text in quotes: a path may hold any sign, and ``name=2024_05`` is no number.
+    """Quote the strings in Hydra's arguments: a path may hold any character, and ``name=2024_05`` is not a number.
 
-    Not what is quoted already, nor in a sweep what has several values.
+    Strings already in quotes stay as they are. In a sweep, so do values that contain a comma.
     """
     given = list(arguments)
     several = bool({"-m", "--multirun"} & {*given})
     for place, argument in enumerate(given):
         key, _, value = argument.partition("=")
         if _is_text(key, value) and not (several and "," in value):
-            # Hydra's own rule: a quote is escaped by a backslash, and backslashes before one by another each.
+            # Hydra's own rule: a backslash escapes a quote, and each backslash before a quote is doubled.
             escaped = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + "\\'" * bool(found[2]), _from_home(value))
             given[place] = f"{key}='{escaped}'"
     return given
 
 
 def of_run(run: Path, name: str) -> Path:
-    """A script's own file in the directory of a run, of which ``run`` may be one checkpoint: that one's name is before it."""
+    """The path of a script's own file in a run's directory. If ``run`` is a checkpoint, its name becomes the prefix."""
     if run.is_dir():
         return run / name
     return (run.parent.parent if run.parent.name == "checkpoints" else run.parent) / f"{run.stem}-{name}"
 
 
 def output(named: str | None, own: Path, overwrite: bool, *, directory: bool = False) -> Path:
-    """Where a script writes: to what ``out=`` has named, or to a file of its ``own`` that it may replace.
+    """The path that a script writes to: ``named`` by ``out=``, or else its ``own``, which it may replace.
 
     Raises:
-        UserError: if something of that name is there and shall not be overwritten, or is no file, or no ``directory``.
+        UserError: if the path exists and must not be overwritten, is of the wrong kind, or cannot be written.
     """
     if named is None:
         if own.parent.exists() and not os.access(own.parent, os.W_OK):
@@ -229,16 +229,16 @@ def output(named: str | None, own: Path, overwrite: bool, *, directory: bool = F
 
 
 def exit_on_error(command: Callable[[], object]) -> None:
-    """Run a command; an error of the user's ends it with one sentence and exit code 1, Ctrl-C with 130."""
-    # Intel's library, read when torch first computes: the same last bits from run to run, at no cost measured.
+    """Run a command. An error that the user can mend ends it with one sentence and exit code 1, Ctrl-C with 130."""
+    # Makes the last bits the same from run to run, at no measured cost. Intel's MKL reads it when torch first computes.
     os.environ.setdefault("MKL_CBWR", "AUTO")
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a directory may have a name that is no text
+        sys.stdout.reconfigure(errors="backslashreplace")  # the name of a directory may not be valid Unicode
     full_error = os.environ.get("HYDRA_FULL_ERROR") == "1"
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra shall hand its errors on instead of printing them
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise its errors instead of printing them
     try:
         command()
-    except BrokenPipeError:  # whoever read the output has enough
+    except BrokenPipeError:  # the reader of the output has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except (UserError, HydraException, OmegaConfBaseException, OSError) as error:
@@ -251,19 +251,19 @@ def exit_on_error(command: Callable[[], object]) -> None:
 
 
 def fail(error: Exception) -> NoReturn:
-    """Print an error's sentence and exit with 1."""
+    """Print an error as a sentence and exit with 1."""
     if speaks():
         print(f"error: {sentence(error)}", file=sys.stderr)
     sys.exit(1)
 
 
 def speaks() -> bool:
-    """Whether this process is the one, of those of torchrun, that says what they all have to say."""
+    """Whether this process prints; of torchrun's processes only the first does."""
     return os.environ.get("RANK", "0") == "0"
 
 
 def sentence(error: BaseException, schema: Any = Config) -> str:
-    """What an error says, on one line, with the nearest setting where one was mistyped."""
+    """The message of an error on one line; for a mistyped setting, it suggests the nearest one."""
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, MissingConfigException) and error.options is not None:
@@ -285,7 +285,7 @@ def sentence(error: BaseException, schema: Any = Config) -> str:
         key, said = (
             cause.full_key or "",
             str(cause.msg).splitlines()[0],
-        )  # the others name OmegaConf's own types
+        )  # the other lines name OmegaConf's own types
         own = ", ".join(name for name in settings_of(schema) if name.startswith(f"{key}."))
         ours = (
             form.format(key=key, found=found[1], choices=found[found.lastindex or 1], settings=own)
@@ -297,7 +297,7 @@ def sentence(error: BaseException, schema: Any = Config) -> str:
 
 
 def settings_of(schema: Any, prefix: str = "") -> dict[str, Any]:
-    """The type of each setting of a dataclass by its full name, such as ``data.image_size``."""
+    """The types of a dataclass's settings by their full names, such as ``data.image_size``."""
     types: dict[str, Any] = {}
     for setting in fields(schema):
         name = prefix + setting.name
@@ -306,7 +306,7 @@ def settings_of(schema: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def _is_text(key: str, value: str) -> bool:
-    """Whether a value is one that Hydra could take for something else: a text, or the choice of a group."""
+    """Whether Hydra could misread a value: a string without quotes, or a group's choice that looks like a number."""
     if key and (CONFIG_DIR / key).is_dir():
         return re.fullmatch(r"[-+.\d].*|true|false|null|nan|inf", value, re.IGNORECASE) is not None
     is_any_text = settings_of(Config).get(key) in (str, str | None)
@@ -314,7 +314,7 @@ def _is_text(key: str, value: str) -> bool:
 
 
 def _from_home(text: str) -> str:
-    """With the home directory for a ``~`` at the beginning, which a shell leaves behind an equals sign."""
+    """Expand a leading ``~`` to the home directory, which a shell does not do after an equals sign."""
     return str(Path(text).expanduser()) if text.startswith("~") else text
 
 

@@ -1,4 +1,4 @@
-"""What a run is: plain dataclasses with units, ranges and one-sentence errors. Imports no torch."""
+"""The settings of a run, with units and ranges: plain dataclasses with one-sentence errors. Imports no torch."""
 
 import dataclasses
 import json
@@ -27,9 +27,9 @@ from dcgan.errors import UserError
 Choice = TypeVar("Choice", bound=StrEnum)
 Schema = TypeVar("Schema")
 
-# Settings that may change when a run is resumed. Except data.root, they are no part of its name.
+# Settings that may change when a run is resumed. The run's name leaves them out, except data.root and a resume=FILE.
 INCIDENTAL = {
-    "data.root",  # the pictures themselves have a fingerprint
+    "data.root",  # the fingerprint identifies the pictures themselves
     "data.download",
     "data.store",
     "data.on_device",
@@ -48,12 +48,12 @@ INCIDENTAL = {
 
 @dataclass
 class AugmentConfig:
-    """Random changes of each real picture, anew in every batch."""
+    """Random changes to each real picture, drawn anew for every batch."""
 
-    flip: bool = False  # left and right exchanged in half of the pictures
-    translate: int = 0  # pixels that a picture is moved by at most, up, down, left and right
-    rotate: float = 0.0  # degrees that a picture is turned by at most, either way
-    zoom: float = 0.0  # share of its size that a picture is enlarged or made smaller by at most
+    flip: bool = False  # exchange left and right, with probability 1/2
+    translate: int = 0  # largest shift in pixels, in each direction; 0 to half the shorter side
+    rotate: float = 0.0  # largest rotation in degrees, in either direction; 0 to 180
+    zoom: float = 0.0  # scale by a factor from 1 - zoom to 1 + zoom; 0 to 0.5
 
     def __post_init__(self) -> None:
         _in_range("data.augment.rotate", self.rotate, 0, 180)
@@ -62,22 +62,22 @@ class AugmentConfig:
 
 @dataclass
 class DataConfig:
-    """The pictures."""
+    """The pictures and how to prepare them."""
 
     name: DataName = DataName.mnist5k
-    root: str | None = None  # where the files are, or are downloaded to; data/NAME if left out
-    image_size: Any = 28  # pixels: one number or [height, width], each at least 8
+    root: str | None = None  # where the files are, or where to download them to; default data/NAME, none for folder
+    image_size: Any = 28  # pixels: one number for squares, or [height, width]; each at least 8
     channels: int = 1  # 1 grey, 3 RGB
-    fit: Fit = Fit.stretch
-    upscale: bool = True  # take pictures that are smaller than image_size, too
-    label: str | None = None  # of celeba: the attribute to learn, such as Smiling
-    held_out: float = 0.1  # share kept from training, for evaluation, where the set has no test part
-    limit: int | None = None  # train on so many pictures only, classes in proportion; evaluation uses all
+    fit: Fit = Fit.stretch  # for pictures of another aspect ratio than image_size
+    upscale: bool = True  # enlarge pictures smaller than image_size; false: treat them as bad files
+    label: str | None = None  # celeba only: the attribute that gives the classes, such as Smiling
+    held_out: float = 0.1  # share to keep for evaluation if the set has no test part of its own; 0 to 0.9
+    limit: int | None = None  # number of pictures to train on, at least 2, classes in proportion; evaluation uses all
     augment: AugmentConfig = field(default_factory=AugmentConfig)
-    on_bad_file: OnBadFile = OnBadFile.error
-    download: bool = True  # mnist, fashion_mnist, cifar10, celeba, where they are not in root
-    store: str = "data/prepared"  # the directory for prepared pictures
-    on_device: bool | None = None  # keep all on the device; if left out, on a GPU that has room
+    on_bad_file: OnBadFile = OnBadFile.error  # for files that cannot be trained on
+    download: bool = True  # for mnist, fashion_mnist, cifar10 and celeba: download what is not in root
+    store: str = "data/prepared"  # directory for the prepared pictures
+    on_device: bool | None = None  # keep all pictures on the device; default: if half of the free GPU memory holds them
 
     def __post_init__(self) -> None:
         self.name = _choice(DataName, "data.name", self.name)
@@ -98,19 +98,19 @@ class DataConfig:
 
 @dataclass
 class ModelConfig:
-    """Both networks."""
+    """The generator and the discriminator."""
 
-    upsample: Upsample = Upsample.scratch
+    upsample: Upsample = Upsample.scratch  # how the generator enlarges its maps
     algorithm: Algorithm = Algorithm.auto  # of the from-scratch layer
-    conditional: bool = True  # use the labels, where the data has them
-    latent_dim: int = 64  # numbers that an image is made from
-    width: int = 32  # channels of the largest map; doubles with each halving, at most 8-fold
-    kernel_size: int = 4  # of all strided layers; the paper's is 5
+    conditional: bool = True  # use the labels, if the data has any
+    latent_dim: int = 64  # numbers in the latent from which an image is made; at least 1
+    width: int = 32  # channels of the largest map, at least 1; they double with each halving, up to 8 times as many
+    kernel_size: int = 4  # of every layer that halves or doubles a map; 2 to 8, in the paper 5
     discriminator_norm: Norm = Norm.batch  # every: also on its first layer, and on the generator's output
-    discriminator_activation: Activation = Activation.leaky_relu
-    latents: Latents = Latents.normal
-    # Divide each of the discriminator's weights by its largest singular value; with discriminator_norm=none, as BatchNorm
-    # makes a layer's output the same whatever its weights are multiplied by.
+    discriminator_activation: Activation = Activation.leaky_relu  # after each layer but the last
+    latents: Latents = Latents.normal  # the distribution of each number of a latent
+    # Divide each weight of the discriminator by its largest singular value. Set discriminator_norm=none, too: after
+    # BatchNorm, a layer's output does not depend on the scale of its weights.
     spectral_norm: bool = False
 
     def __post_init__(self) -> None:
@@ -124,7 +124,7 @@ class ModelConfig:
         _in_range("model.latent_dim", self.latent_dim, 1)
         _in_range("model.width", self.width, 1)
         _in_range("model.kernel_size", self.kernel_size, 2, 8)
-        # All others begin with our layer, from the latents to the first map.
+        # With any other upsample, the generator's first layer is the from-scratch layer, which uses the algorithm.
         if self.algorithm is not Algorithm.auto and self.upsample is Upsample.builtin:
             raise UserError(
                 f"model.algorithm={self.algorithm} has no effect with model.upsample=builtin; leave one of them out"
@@ -133,16 +133,16 @@ class ModelConfig:
 
 @dataclass
 class LossConfig:
-    """What both networks minimise, and what the discriminator is shown."""
+    """The loss of both networks, and random changes to the images that the discriminator is shown."""
 
     name: LossName = LossName.nonsaturating
-    label_smoothing: float = 0.0  # the target of real images is 1 minus this; with nonsaturating only
-    r1: float = 0.5  # weight of half the squared gradient at real images
-    r2: float = 0.0  # and at generated ones
-    gradient_penalty: float = 0.0  # weight of the gradient's squared distance from norm 1, for wasserstein
-    penalty_every: int = 4  # steps; penalties are computed only then, with as many times the weight
-    instance_noise: float = 0.0  # standard deviation of noise on all images shown; falls to 0 over the run
-    augment: list[Change] = field(default_factory=list)  # of all images that are shown
+    label_smoothing: float = 0.0  # real images have the target 1 minus this; 0 to 0.5, nonsaturating only
+    r1: float = 0.5  # weight of half the squared gradient norm at real images; at least 0
+    r2: float = 0.0  # the same at generated images; at least 0
+    gradient_penalty: float = 0.0  # weight of (gradient norm - 1)^2, for wasserstein; at least 0
+    penalty_every: int = 4  # steps between penalties, at least 1; also multiplies the penalties' weights
+    instance_noise: float = 0.0  # standard deviation of noise on images shown; falls linearly to 0 over the run
+    augment: list[Change] = field(default_factory=list)  # random changes to all images shown
 
     def __post_init__(self) -> None:
         self.name = _choice(LossName, "loss.name", self.name)
@@ -160,13 +160,13 @@ class LossConfig:
 
 @dataclass
 class OptimConfig:
-    """Both optimisers, Adam, and the average of the generator's weights."""
+    """The two Adam optimisers, and the average of the generator's weights."""
 
-    generator_lr: float = 1e-3
-    discriminator_lr: float = 1e-3
-    betas: list[float] = field(default_factory=lambda: [0.0, 0.99])
-    decay_from: float = 0.5  # share of the steps after which the rates fall linearly to 0; 1 = never
-    ema_decay: float = 0.999  # per step, and never more than 1 - 9 / (10 + step); 0: no average
+    generator_lr: float = 1e-3  # learning rate, 1e-9 to 1
+    discriminator_lr: float = 1e-3  # the same
+    betas: list[float] = field(default_factory=lambda: [0.0, 0.99])  # of both, each from 0 to below 1
+    decay_from: float = 0.5  # after this share of the steps, both rates fall linearly to 0; 0 to 1, 1: never
+    ema_decay: float = 0.999  # share kept per step, never more than 1 - 9 / (10 + step); 0 to 0.999999, 0: no average
 
     def __post_init__(self) -> None:
         _in_range("optim.generator_lr", self.generator_lr, 1e-9, 1)
@@ -181,45 +181,45 @@ class OptimConfig:
 
 @dataclass
 class Config:
-    """A whole run. An ``_every`` counts steps, and 0 turns it off."""
+    """All settings of a run. Here, each ``*_every`` is a number of steps, and 0 turns it off."""
 
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
-    name: str | None = None  # of the run directory in outputs/; made of the overrides if left out
-    sweep: str = "unnamed"  # of the directory in outputs/sweeps/ that the runs of -m share
-    seed: int = 0
+    name: str | None = None  # of the run directory in outputs/; default: composed from the overrides
+    sweep: str = "unnamed"  # name of the directory in outputs/sweeps/ that the runs of -m share
+    seed: int = 0  # of all random numbers in training; 0 to 2^63 - 1
     device: Device = Device.auto
-    precision: Precision = Precision.float32  # of the networks while training
-    cuda_graphs: bool = True  # on a GPU record each kind of step once, and play it back
-    compile: bool = False  # the networks, by torch.compile; slower on a CPU
-    steps: int = 3000  # one update of the discriminator and one of the generator each
-    batch_size: int = 32  # images
-    log_every: int = 50
-    sample_every: int = 200
-    checkpoint_every: int = 500
-    evaluate_every: int = 1000
-    evaluate_samples: int = 2500  # images to generate for it; at most half as many as there are real ones
-    checkpoint_keep: int = 3  # how many of the newest stay
-    resume: str = "auto"  # auto: go on where the run directory ends; never; or a checkpoint file
+    precision: Precision = Precision.float32  # in which the networks compute while training
+    cuda_graphs: bool = True  # on a GPU, record each kind of step once and replay it
+    compile: bool = False  # compile the networks with torch.compile; slower on a CPU
+    steps: int = 3000  # at least 1; each updates the discriminator once and the generator once
+    batch_size: int = 32  # images per step, over all processes; at least 2
+    log_every: int = 50  # losses and other scalars
+    sample_every: int = 200  # a grid of generated images
+    checkpoint_every: int = 500  # the end of a run always saves one
+    evaluate_every: int = 1000  # measures of generated images
+    evaluate_samples: int = 2500  # images per evaluation, at least 10; capped at half the number of real ones
+    checkpoint_keep: int = 3  # number of newest checkpoints to keep, at least 2
+    resume: str = "auto"  # auto: continue the run in the directory; never: refuse to; or a checkpoint to start from
 
     def __post_init__(self) -> None:
         if self.resume not in ("auto", "never"):
-            self.resume = os.path.normpath(self.resume)  # ./outputs is outputs
+            self.resume = os.path.normpath(self.resume)  # so that ./outputs equals outputs
         self.device = _choice(Device, "device", self.device)
         self.precision = _choice(Precision, "precision", self.precision)
-        _in_range("seed", self.seed, 0, 2**63 - 1)  # what PyTorch takes
+        _in_range("seed", self.seed, 0, 2**63 - 1)  # PyTorch accepts these
         for setting in ("log_every", "sample_every", "checkpoint_every", "evaluate_every"):
             _in_range(setting, getattr(self, setting), 0)
         _in_range("steps", self.steps, 1)
-        _in_range("batch_size", self.batch_size, 2)  # BatchNorm needs two
+        _in_range("batch_size", self.batch_size, 2)  # BatchNorm needs two images
         if self.evaluate_every:
-            _in_range("evaluate_samples", self.evaluate_samples, 10)  # for distances between features
-        _in_range("checkpoint_keep", self.checkpoint_keep, 2)  # the newest may be found damaged
+            _in_range("evaluate_samples", self.evaluate_samples, 10)  # the least for distances between features
+        _in_range("checkpoint_keep", self.checkpoint_keep, 2)  # the newest may turn out to be damaged
 
     def to_plain(self) -> dict[str, Any]:
-        """As dicts, lists, strings and numbers, for YAML and checkpoints."""
+        """The settings as dicts, lists and primitives, for YAML and checkpoints."""
         plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
         return plain
 
@@ -237,7 +237,7 @@ class Config:
 
 
 def flatten(settings: dict[Any, Any], prefix: str = "") -> dict[str, Any]:
-    """``{"model": {"width": 32}}`` as ``{"model.width": 32}``."""
+    """Flatten nested settings: ``{"model": {"width": 32}}`` becomes ``{"model.width": 32}``."""
     flat: dict[str, Any] = {}
     for key, value in settings.items():
         name = f"{prefix}{key}"
@@ -246,14 +246,14 @@ def flatten(settings: dict[Any, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def is_incidental(setting: str, value: Any) -> bool:
-    """Whether runs that differ in it compute the same: `INCIDENTAL`, but not where another run was begun from."""
+    """Whether runs that differ only in this compute the same: `INCIDENTAL`, but not a checkpoint to start from."""
     return setting in INCIDENTAL and (setting != "resume" or value in ("auto", "never"))
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """What differs between two plain configs and matters, as ``"steps=2000, now 4000"``.
+    """List the settings, except `INCIDENTAL`, that differ between two plain configs, as ``"steps=2000, now 4000"``.
 
-    A setting that one of them does not know yet is at its default there.
+    A setting that is missing from one config counts as its default.
     """
     default = flatten(Config().to_plain())
     before, now = default | flatten(old), default | flatten(new)
@@ -265,7 +265,7 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
 
 
 def _build(schema: type[Schema], plain: dict[str, Any]) -> Schema:
-    """A dataclass whose fields may be dataclasses, of a dict whose values may be dicts."""
+    """Build a dataclass, whose fields may be dataclasses, from a dict, whose values may be dicts."""
     nested = {f.name: f.type for f in dataclasses.fields(schema) if isinstance(f.type, type)}  # type: ignore[arg-type]
     return schema(**{key: _build(nested[key], v) if isinstance(v, dict) else v for key, v in plain.items()})
 
@@ -292,6 +292,6 @@ def _choice(choices: type[Choice], setting: str, value: str) -> Choice:
 
 
 def _in_range(setting: str, value: float, least: float, most: float = math.inf) -> None:
-    if not least <= value <= most:  # false for nan, too
+    if not least <= value <= most:  # also rejects nan
         bounds = f"at least {least:g}" if most == math.inf else f"from {least:g} to {most:g}"
         raise UserError(f"{setting}={value} must be {bounds}")

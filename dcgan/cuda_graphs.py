@@ -1,6 +1,6 @@
-"""Training steps on a GPU, recorded as CUDA graphs: what Python starts kernel by kernel is then started all at once.
+"""Training steps on a GPU, recorded as CUDA graphs: a replay starts all kernels at once, not one by one from Python.
 
-A step is some four hundred kernels, most of which a GPU runs in microseconds, sooner than Python can start the next.
+A step is some four hundred kernels. A GPU runs most of them in microseconds, sooner than Python can start the next.
 """
 
 from collections.abc import Callable
@@ -15,15 +15,15 @@ from dcgan.config import Config
 from dcgan.engine import Inputs, TrainState
 from dcgan.errors import UserError
 
-# What must be finite: where one is not, a recorded step leaves its update out.
+# The scalars that must be finite: if one is not, a recorded step skips the update that it belongs to.
 WATCHED = ("loss/discriminator", "gradient_norm/discriminator", "loss/generator", "gradient_norm/generator")
 
 
 def train_step_on(device: torch.device, config: Config) -> Callable[..., dict[str, Tensor]]:
-    """`engine.train_step`, recorded if the device and the settings allow it; for one state only.
+    """`engine.train_step`, recorded if the device and the settings allow it; use each result for one state only.
 
-    What cannot be: what is drawn anew in each step, but for the latents; a matrix, whose size the GPU counts; and what
-    is sent to other processes.
+    Not recordable: anything drawn at random inside the step except the latents, `matrix` (its size is computed on
+    the GPU), and communication between processes.
     """
     drawn = config.loss.augment or config.loss.instance_noise
     counted = config.model.algorithm is Algorithm.matrix
@@ -35,15 +35,15 @@ def train_step_on(device: torch.device, config: Config) -> Callable[..., dict[st
 class RecordedSteps:
     """`engine.train_step` of one state on a GPU, with the same arguments and results.
 
-    There are several kinds of steps: with and without a penalty, and with and without statistics. The first of a kind
-    is done as it is written, so that PyTorch has set up what it does on first use; the second is recorded.
+    Steps differ in kind: with or without a penalty, and with or without statistics. The first step of a kind runs
+    unrecorded, so that PyTorch completes its set-up on first use; the second is recorded, and replayed from then on.
     """
 
     def __init__(self) -> None:
-        # All on one stream, as autograd lets each gradient arrive on the stream where its weight was first used.
+        # All on one stream, because autograd delivers each gradient on the stream where its weight was first used.
         self.stream, self.memory = torch.cuda.Stream(), torch.cuda.graph_pool_handle()
         self.graphs: dict[tuple[bool, bool], tuple[torch.cuda.CUDAGraph, dict[str, Tensor]] | None] = {}
-        self.held: Inputs | None = None  # where all recordings look for what they compute from
+        self.held: Inputs | None = None  # the tensors from which all recordings read their inputs
 
     def __call__(
         self,
@@ -54,7 +54,7 @@ class RecordedSteps:
         *,
         statistics: bool = True,
     ) -> dict[str, Tensor]:
-        """See `engine.train_step`; what is returned holds until the next call."""
+        """See `engine.train_step`; the returned scalars are valid until the next call."""
         kind = (engine.penalty_is_due(config.loss, state.step), statistics)
         if kind not in self.graphs:
             self.graphs[kind] = None
@@ -65,12 +65,12 @@ class RecordedSteps:
         if recorded is None:
             recorded = self.graphs[kind] = self._record(state, config, held, statistics=statistics)
         graph, scalars = recorded
-        engine.set_learning_rates(state, given)  # as checkpoints have them
+        engine.set_learning_rates(state, given)  # as numbers, which checkpoints store
         for place, value in zip(held, given, strict=True):
             _put(value, place)
         graph.replay()
         if not torch.stack([scalars[name] for name in WATCHED]).isfinite().all():
-            # What is not finite has updated nothing, and the run ends here. Step by step it can be told what it is.
+            # The replay skipped the non-finite update, and the run ends here. An unrecorded step can name the tensor.
             self._unrecorded(state, config, real, labels, statistics=statistics)
             raise engine.diverged("a loss or a gradient", state.step)
         state.step += 1
@@ -83,12 +83,12 @@ class RecordedSteps:
         engine.set_learning_rates(state, held)
         try:
             with (
-                torch.cuda.stream(torch.cuda.current_stream()),  # to come back to, whatever happens
+                torch.cuda.stream(torch.cuda.current_stream()),  # restored at the end, whatever happens
                 torch.cuda.graph(graph, self.memory, self.stream),
             ):
                 scalars = engine.update(state, config, held, statistics=statistics)
         except RuntimeError as error:
-            cause = error.__context__ or error  # that the recording failed is only what follows from it
+            cause = error.__context__ or error  # the error of the recording is only a consequence
             if isinstance(cause, torch.OutOfMemoryError):
                 raise cause from error
             reason = str(cause).splitlines()[0]
@@ -113,7 +113,7 @@ def _put(value: Tensor | float | None, place: Any) -> None:
 
 
 def _on_device(value: Tensor | float | None) -> Tensor | None:
-    """The place on the GPU of an input of all steps."""
+    """A tensor on the GPU that holds one input in every step; None for an input that is None."""
     if isinstance(value, Tensor):
         return value.clone()
     return None if value is None else torch.tensor(value, device="cuda")

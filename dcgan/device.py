@@ -1,4 +1,4 @@
-"""Where to compute, and how much memory that takes."""
+"""Choose the device to compute on, and measure how much memory that takes."""
 
 import sys
 from pathlib import Path
@@ -9,16 +9,16 @@ from dcgan import parallel
 from dcgan.choices import Device
 from dcgan.errors import UserError
 
-# Before it, PyTorch on MPS computes convolutions with a weight of other strides wrongly, also within R1 (pytorch #192212).
+# Before it, PyTorch on MPS computes convolutions with non-default weight strides wrongly, also in R1 (pytorch #192212).
 MPS_VERSION = "2.14"
-STATUS = Path("/proc/self/status")  # Linux's
+STATUS = Path("/proc/self/status")  # on Linux only
 
 
 def choose_device(wanted: Device) -> torch.device:
-    """The device to compute on, for each process of torchrun another GPU.
+    """The device to compute on; with torchrun, each process of a machine has a GPU of its own.
 
     Raises:
-        UserError: if the one asked for is not there, or not for so many processes.
+        UserError: if the device is not available, or not for this number of processes.
     """
     mps = torch.backends.mps.is_available()
     there = {
@@ -39,7 +39,7 @@ def choose_device(wanted: Device) -> torch.device:
         gpus, own = torch.cuda.device_count(), parallel.local_rank()
         if own >= gpus:
             raise UserError(f"there are {gpus} GPUs; set torchrun's --nproc-per-node={gpus}, or device=cpu")
-        torch.cuda.set_device(own)  # of the talk between processes, too
+        torch.cuda.set_device(own)  # communication between processes uses it, too
         return torch.device("cuda", own)
     if wanted is Device.mps and parallel.world_size() > 1:
         raise UserError("device=mps computes in one process; leave torchrun out, or set device=cpu")
@@ -47,18 +47,18 @@ def choose_device(wanted: Device) -> torch.device:
 
 
 def peak_memory() -> int:
-    """Bytes that this process has used at most since `forget_peak_memory`, or ever where that has no effect.
+    """The most bytes that this process has used since `forget_peak_memory`, or ever if that has no effect.
 
-    Of the GPU's memory if it computes there, else resident.
+    These are bytes of GPU memory if the process computes on a GPU, else of resident memory.
     """
     if torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated()
-    # Where it is there: getrusage would count what the parent process held when it started this one.
+    # Preferred if it exists: getrusage would count what the parent process held when it started this one.
     status = STATUS.read_text().splitlines() if STATUS.exists() else []
     if peak := [line for line in status if line.startswith("VmHWM:")]:
         return int(peak[0].split()[1]) * 1024
     if sys.platform == "win32":
-        return 0  # Windows does not count it
+        return 0  # not measured on Windows
     import resource  # noqa: PLC0415 - Windows does not have it
 
     unit = 1 if sys.platform == "darwin" else 1024
@@ -66,7 +66,7 @@ def peak_memory() -> int:
 
 
 def forget_peak_memory() -> bool:
-    """Let `peak_memory` count from now on; whether that has an effect, as on a GPU and on Linux."""
+    """Let `peak_memory` count from now on; return whether that has an effect, as on a GPU and on Linux."""
     if torch.cuda.is_initialized():
         torch.cuda.reset_peak_memory_stats()
         return True

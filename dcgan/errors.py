@@ -1,8 +1,8 @@
-"""The one exception that a person is meant to read."""
+"""The one exception whose message is written for the user."""
 
 
 class UserError(Exception):
-    """Something the user can mend: one sentence that names the setting, its value and the fix.
+    """An error that the user can mend: one sentence that names the setting, its value and the fix.
 
     Commands print the sentence without a traceback and exit with 1.
     """

@@ -1,4 +1,4 @@
-"""Between and beyond the samples: walks, class morphs, sums of latents, maps within, nearest training images, a run's film.
+"""Explore a generator: walks, class morphs, sums of latents, maps, nearest training images, and a film of the run.
 
 Legend: ``T`` frames, ``R`` images of a frame, ``S`` seeds, ``Z`` latent size, ``C H W`` an image.
 """
@@ -19,23 +19,23 @@ from dcgan.randomness import random_generator
 from dcgan.sampling import GRID_ROWS, TrainedGenerator, latents_of, render
 
 NEIGHBOURS = 5
-AROUND = 0.25  # how far the images around a sum may be from it in each number; Radford et al. 2015, figure 7
-MAPS_ACROSS = 3  # and as many down, of all maps of a layer
-MIN_SIDE = 56  # pixels that an image is enlarged to, about
+AROUND = 0.25  # largest offset of each number, for the images around a sum; Radford et al. 2015, figure 7
+MAPS_ACROSS = 3  # maps shown of each layer: so many across, and as many down
+MIN_SIDE = 56  # pixels; small images are enlarged to about this side
 
 
 def interpolated(stops: Tensor, frames: int, *, spherical: bool, closed: bool) -> Tensor:
-    """Points on the way from each stop to the next, ``(T, Z)`` from ``(S, Z)``.
+    """Points on the way from each stop to the next, ``(T, Z)``.
 
     Args:
-        stops: where to go through.
-        frames: from one stop to the next, the first included.
-        spherical: on a great circle where both ends are equally long, and nearly so where they are nearly, as latents
-            from N(0, 1) (White 2016, section 2); else on the straight line, whose middle is too close to zero.
-        closed: back to the first in the end; else the last stop is the last point.
+        stops: ``(S, Z)``, the points to pass through.
+        frames: points from one stop to the next, the first stop included.
+        spherical: follow a great circle if both ends are equally long, and nearly one if they are nearly so, like
+            latents from N(0, 1) (White 2016, section 2); else a straight line, whose middle is too close to zero.
+        closed: return to the first stop in the end; else the last stop is the last point.
 
     Raises:
-        UserError: if there is one stop only.
+        UserError: if there is only one stop.
     """
     if len(stops) < 2:
         raise UserError("a walk takes two stops: two of seeds=, or with between=classes two of classes=")
@@ -43,7 +43,7 @@ def interpolated(stops: Tensor, frames: int, *, spherical: bool, closed: bool) -
     for start, end in zip(stops if closed else stops[:-1], stops.roll(-1, 0), strict=False):
         shares = (torch.arange(frames) / frames)[:, None]
         angle = torch.acos(torch.cosine_similarity(start, end, dim=0).clamp(-1, 1))
-        if spherical and torch.sin(angle) > 1e-4:  # else the ends have one direction, or opposite ones
+        if spherical and torch.sin(angle) > 1e-4:  # else the ends have the same or opposite directions
             points.append(
                 (torch.sin((1 - shares) * angle) * start + torch.sin(shares * angle) * end) / torch.sin(angle)
             )
@@ -62,7 +62,7 @@ def between_seeds(
     spherical: bool,
     closed: bool,
 ) -> Tensor:
-    """A walk from seed to seed, in each of the classes at once: uint8 ``(T, R, C, H, W)``."""
+    """A walk from seed to seed, in all the classes at once: uint8 ``(T, R, C, H, W)``."""
     latents = interpolated(latents_of(trained.network, seeds), frames, spherical=spherical, closed=closed)
     chosen, embedding = trained.known(classes), trained.network.embedding
     if chosen is None or embedding is None:
@@ -79,7 +79,7 @@ def between_classes(
     *,
     closed: bool,
 ) -> Tensor:
-    """Each seed turning from class to class, straight between their embeddings: uint8 ``(T, R, C, H, W)``.
+    """A walk from class to class for each seed, straight between embeddings: uint8 ``(T, R, C, H, W)``.
 
     Raises:
         UserError: if the generator knows no classes.
@@ -92,12 +92,12 @@ def between_classes(
 
 
 def animation(walk: Tensor) -> list[Image.Image]:
-    """A walk ``(T, R, C, H, W)`` as frames with its images side by side."""
+    """A walk ``(T, R, C, H, W)`` as T frames, each with its R images side by side."""
     return [_enlarged(images, len(images)) for images in walk]
 
 
 def strip(walk: Tensor) -> Image.Image:
-    """A walk ``(T, R, C, H, W)`` as one picture with a row for each of its images."""
+    """A walk ``(T, R, C, H, W)`` as one picture with R rows of T images."""
     return _enlarged(walk.transpose(0, 1).flatten(0, 1), len(walk))
 
 
@@ -105,19 +105,19 @@ def strip(walk: Tensor) -> Image.Image:
 def arithmetic(
     trained: TrainedGenerator, terms: Sequence[Sequence[int]], classes: Sequence[int] | None
 ) -> tuple[list[Tensor], list[Tensor], Tensor]:
-    """First - second + third: sums of what images are made from (Radford et al. 2015, section 6.3.2).
+    """Compute first - second + third with the codes of images (Radford et al. 2015, section 6.3.2).
 
-    Each term is the mean over its seeds; a single latent says too little there. A seed has its class as in
-    `TrainedGenerator.sample`, and the classes are added up with the latents.
+    Each term is the mean over its seeds, because a single latent says too little. A seed has its class as in
+    `TrainedGenerator.sample`; the embeddings of the classes are summed along with the latents.
 
     Args:
         trained: the generator.
-        terms: the seeds of the three.
-        classes: those that the seeds go round; None for all.
+        terms: the seeds of each of the three terms.
+        classes: the classes that the seeds cycle through; None for all.
 
     Returns:
-        For each term the images of its seeds, uint8 ``(S, C, H, W)``, and that of their mean ``(1, C, H, W)``;
-        and nine images, that of the sum in their middle, the others with some noise.
+        For each term, the images of its seeds, uint8 ``(S, C, H, W)``; for each term, the image of its mean,
+        ``(1, C, H, W)``; and nine images, in the middle that of the sum, the others with some noise.
     """
     of_terms = [trained.codes(seeds, classes)[0] for seeds in terms]
     means = [codes.mean(0, keepdim=True) for codes in of_terms]
@@ -130,7 +130,7 @@ def arithmetic(
 
 
 def equation(members: list[Tensor], middles: list[Tensor], around: Tensor) -> Image.Image:
-    """`arithmetic` as a picture: the mean of each term below its images, and what comes out."""
+    """`arithmetic` as a picture: each term's images with their mean below, then the result."""
     sides = [
         joined([_enlarged(images, len(images)), "mean", _enlarged(middle, 1)], down=True)
         for images, middle in zip(members, middles, strict=True)
@@ -140,9 +140,9 @@ def equation(members: list[Tensor], middles: list[Tensor], around: Tensor) -> Im
 
 @torch.no_grad()
 def layer_by_layer(trained: TrainedGenerator, seeds: Sequence[int], classes: Sequence[int] | None) -> Image.Image:
-    """How an image grows: for each seed a row, with the liveliest maps after each layer and the image at last.
+    """Show how an image grows: per seed a row with the maps of largest variance after each layer, and the image.
 
-    The same maps in every row, each from black for 0 to white for its largest value in any of them.
+    Every row shows the same maps, each from black for 0 to white for its largest value in any row.
     """
     rows = []
     for code in trained.codes(seeds, classes)[0]:  # one at a time, as in `render`
@@ -170,7 +170,7 @@ def layer_by_layer(trained: TrainedGenerator, seeds: Sequence[int], classes: Seq
 
 
 def beside_nearest(images: Tensor, pictures: Data) -> Image.Image:
-    """Each image beside the training images that are closest to it in raw pixels: is it a copy?"""
+    """Show each image beside the training images nearest to it in raw pixels: is it a copy?"""
     shown = pictures.shown
     found = nearest(images, shown, min(NEIGHBOURS, len(shown)))  # (N, count)
     blocks = [
@@ -186,7 +186,7 @@ def beside_nearest(images: Tensor, pictures: Data) -> Image.Image:
 
 
 def film(run: Path) -> list[Image.Image]:
-    """The sample grids that a run has left, in their order, with the step on each.
+    """The sample grids of a run in order, with the step above each.
 
     Raises:
         UserError: if there are none.
@@ -200,11 +200,11 @@ def film(run: Path) -> list[Image.Image]:
             frames.append(joined([f"step {step:,}", picture], down=True))
     if not frames:
         raise UserError(f"run={run} has no pictures in samples/, as with sample_every=0")
-    return _of_one_size(frames)  # the number of the step may be wider than the pictures
+    return _of_one_size(frames)  # the words of the step may be wider than the grid
 
 
 def _every_pair(network: Generator, latents: Tensor, embeddings: Tensor) -> Tensor:
-    """An image of each latent ``(A, Z)`` with each embedding ``(B, E)``, ``(A, B, C, H, W)``."""
+    """Images ``(A, B, C, H, W)`` of each latent ``(A, Z)`` with each embedding ``(B, E)``."""
     pairs = (len(latents), len(embeddings))
     left, right = latents[:, None].expand(*pairs, -1), embeddings.expand(*pairs, -1)
     images = render(network, torch.cat([left, right], 2).flatten(0, 1))
@@ -212,7 +212,7 @@ def _every_pair(network: Generator, latents: Tensor, embeddings: Tensor) -> Tens
 
 
 def _of_one_size(pictures: Sequence[Image.Image]) -> list[Image.Image]:
-    """With white on the right and below, where others are larger."""
+    """Pad all pictures to the largest width and height, with white on the right and below."""
     width, height = (max(sides) for sides in zip(*(picture.size for picture in pictures), strict=True))
     return [
         ImageOps.expand(picture, (0, 0, width - picture.width, height - picture.height), "white")
@@ -221,11 +221,11 @@ def _of_one_size(pictures: Sequence[Image.Image]) -> list[Image.Image]:
 
 
 def _filling(images: Tensor, side: int) -> Tensor:
-    """Each pixel as a square, so that the longer side of an image is about ``side``."""
+    """Repeat each pixel as a square, so that an image's longer side is about ``side``."""
     scale = max(1, side // max(images.shape[2:]))
     return images.repeat_interleave(scale, 2).repeat_interleave(scale, 3)
 
 
 def _enlarged(images: Tensor, columns: int) -> Image.Image:
-    """A grid of uint8 ``(N, C, H, W)``, small images larger."""
+    """A grid of uint8 ``(N, C, H, W)``, enlarged if the images are small."""
     return to_picture(grid(images, columns), max(1, MIN_SIDE // max(images.shape[2:])))

@@ -1,6 +1,6 @@
-"""A trained generator -> a file that runs without this project.
+"""Export a trained generator to a file that works without this project.
 
-The graph has ordinary operators only: the from-scratch layer is written in them, so any runtime can load it.
+The graph has only ordinary operators, in which the from-scratch layer is written, so any runtime can load it.
 """
 
 import importlib.util
@@ -27,12 +27,12 @@ NEEDED = {
 
 
 def export(trained: TrainedGenerator, kind: ExportFormat, path: Path) -> None:
-    """Write the generator to ``path``; what is there is replaced.
+    """Write the generator to ``path``, replacing an existing file.
 
-    * onnx: inputs ``latents`` float32 ``(batch, Z)`` drawn as the run drew them (``model.latents``) and, if
-      conditional, ``labels`` int64 ``(batch,)``; output ``images`` float32 ``(batch, C, H, W)`` in [-1, 1]; any batch size.
-    * torch_export: the same as a program for ``torch.export.load(path).module()``.
-    * safetensors: the weights alone, with the run's settings as metadata.
+    * onnx: inputs ``latents`` float32 ``(batch, Z)`` drawn as in the run (``model.latents``); if conditional, also
+      ``labels`` int64 ``(batch,)``; output ``images`` float32 ``(batch, C, H, W)`` in [-1, 1]; any batch size.
+    * torch_export: the same inputs and output, as a program for ``torch.export.load(path).module()``.
+    * safetensors: only the weights, with the run's settings as metadata.
 
     Raises:
         UserError: if a package is missing.
@@ -40,7 +40,7 @@ def export(trained: TrainedGenerator, kind: ExportFormat, path: Path) -> None:
     missing = [package for package in NEEDED[kind] if importlib.util.find_spec(package) is None]
     if missing:
         raise UserError(f"format={kind} needs {' and '.join(missing)}; pip install {' '.join(missing)} and try again")
-    # In the format in which others read it.
+    # The memory layout that other programs expect.
     trained.network.to(memory_format=torch.contiguous_format)
     with replacing(path) as partial:
         if kind is ExportFormat.onnx:
@@ -67,7 +67,7 @@ def export(trained: TrainedGenerator, kind: ExportFormat, path: Path) -> None:
 def _program(trained: TrainedGenerator) -> "ExportedProgram":
     """The generator's graph, for any batch size."""
     batch = torch.export.Dim("batch", min=1)
-    # Not one image: an example of one would be taken for a constant.
+    # Two images, because a batch size of 1 in the example would become a constant.
     inputs: tuple[torch.Tensor, ...] = (torch.zeros(2, trained.network.latent_dim),)
     if trained.num_classes:
         inputs += (torch.zeros(2, dtype=torch.int64),)

@@ -1,4 +1,4 @@
-"""Pictures at rest are uint8, in the networks float32 in [-1, 1]; what is done with either, and the way to a file."""
+"""Operations on images, and writing them to files: stored images are uint8, the networks' float32 in [-1, 1]."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,27 +11,27 @@ from torch import Tensor
 from dcgan.atomic import replacing
 from dcgan.errors import UserError
 
-GAP, FONT_SIZE = 6, 18  # pixels; of pictures and words side by side
+GAP, FONT_SIZE = 6, 18  # pixels; between the parts, and of the words, that `joined` puts together
 
 
 def to_float(images: Tensor) -> Tensor:
-    """uint8 to float32 in [-1, 1]: 0 becomes -1, 255 becomes 1."""
-    return images.to(torch.float32).div_(127.5).sub_(1)  # in place: the real images come this way every step
+    """Convert uint8 to float32 in [-1, 1]: 0 becomes -1, 255 becomes 1."""
+    return images.to(torch.float32).div_(127.5).sub_(1)  # in place, because every step converts its real images
 
 
 def to_uint8(images: Tensor) -> Tensor:
-    """float32 in [-1, 1] to uint8, rounded; what lies outside is clamped. Inverse of `to_float`."""
+    """Convert float32 in [-1, 1] to uint8, the inverse of `to_float`; round values, and clamp those outside."""
     return ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
 
 def moved(images: Tensor, down: Tensor, right: Tensor, flip: Tensor | None = None) -> Tensor:
-    """Each image moved by its own number of pixels, the border repeated where nothing comes in.
+    """Move each image by its own number of pixels; the border is repeated to fill the gap.
 
     Args:
         images: ``(N, C, H, W)`` of any type.
         down: ``(N,)`` int64, negative for up.
         right: ``(N,)`` int64, negative for left.
-        flip: ``(N,)`` bool, which images have left and right exchanged.
+        flip: ``(N,)`` bool, the images to mirror left to right.
     """
     count, channels, height, width = images.shape
     device = images.device
@@ -45,7 +45,7 @@ def moved(images: Tensor, down: Tensor, right: Tensor, flip: Tensor | None = Non
 
 
 def turned(images: Tensor, angle: Tensor, zoom: Tensor) -> Tensor:
-    """Each image turned about its middle and enlarged, linear between pixels, the border repeated where nothing is.
+    """Rotate each image about its centre and scale it, bilinearly; the border is repeated to fill the gap.
 
     Args:
         images: float32 ``(N, C, H, W)``.
@@ -54,7 +54,7 @@ def turned(images: Tensor, angle: Tensor, zoom: Tensor) -> Tensor:
     """
     (height, width), zero = images.shape[2:], torch.zeros_like(angle)
     cos, sin = angle.cos() / zoom, angle.sin() / zoom
-    # Where a pixel of the result comes from, each side counted from -1 to 1, so that units differ unless it is square.
+    # From output to input positions. Each side runs from -1 to 1, so units differ unless the image is square.
     rows = [(cos, sin * height / width, zero), (-sin * width / height, cos, zero)]
     origin = torch.stack([torch.stack(row, 1) for row in rows], 1).to(images.device)  # (N, 2, 3)
     places = F.affine_grid(origin, list(images.shape), align_corners=False)
@@ -62,10 +62,10 @@ def turned(images: Tensor, angle: Tensor, zoom: Tensor) -> Tensor:
 
 
 def diversity(images: Tensor, labels: Tensor | None) -> Tensor:
-    """How different images are that should be different: mean distance of two, per number of the image.
+    """The mean root-mean-square difference between two images: how diverse they are.
 
-    With labels, of two of the same class, if there are two: a generator that has one picture for each class
-    looks diverse otherwise.
+    With labels, only pairs of one class are compared, if there are any; otherwise a generator with a single
+    picture per class would look diverse.
 
     Args:
         images: float32 ``(N, C, H, W)`` in [-1, 1].
@@ -80,15 +80,15 @@ def diversity(images: Tensor, labels: Tensor | None) -> Tensor:
     if labels is not None:
         alike = compared * (labels[:, None] == labels)
         compared = torch.where(alike.any(), alike, compared)
-    # Weights instead of a choice: no size that depends on data, so no wait for a GPU.
+    # Weighting pairs, not selecting them: no size depends on the data, so the CPU need not wait for a GPU.
     mean: Tensor = (distances * compared).sum() / compared.sum().clamp(min=1)
     return mean
 
 
 def grid(images: Tensor, columns: int) -> Tensor:
-    """uint8 ``(N, C, H, W)``, C 1 or 3, as one picture ``(3, height, width)``, row by row.
+    """Tile uint8 ``(N, C, H, W)``, C 1 or 3, row by row into one picture ``(3, height, width)``.
 
-    The grey values are those of the images: nothing is stretched, so that grids can be compared.
+    The pixel values stay as they are, without contrast stretching, so that grids can be compared.
     """
     from torchvision.utils import make_grid  # noqa: PLC0415 - takes a second
 
@@ -97,7 +97,7 @@ def grid(images: Tensor, columns: int) -> Tensor:
 
 
 def save_gif(frames: Sequence[Image.Image], path: Path, milliseconds: int, last: int | None = None) -> None:
-    """Write frames of one size as an endless animation, whose last frame stays ``last`` milliseconds."""
+    """Write frames of one size as an endless animation; the last frame stays for ``last`` milliseconds."""
     coloured = [frame.convert("P", palette=Image.Palette.ADAPTIVE) for frame in frames]
     durations = [milliseconds] * (len(frames) - 1) + [last or milliseconds]
     with replacing(path) as partial:
@@ -105,7 +105,7 @@ def save_gif(frames: Sequence[Image.Image], path: Path, milliseconds: int, last:
 
 
 def joined(parts: Sequence[Image.Image | str], *, down: bool = False) -> Image.Image:
-    """Pictures and words on white: from left to right, centred, or ``down`` from a common left edge."""
+    """Put pictures and words on white: centred from left to right, or ``down`` along a common left edge."""
     pictures = [_written(part) if isinstance(part, str) else part for part in parts]
     widths, heights = [picture.width for picture in pictures], [picture.height for picture in pictures]
     along, across = (heights, widths) if down else (widths, heights)
@@ -119,29 +119,29 @@ def joined(parts: Sequence[Image.Image | str], *, down: bool = False) -> Image.I
 
 def _written(words: str) -> Image.Image:
     left, _, right, bottom = ImageDraw.Draw(Image.new("L", (1, 1))).textbbox((0, 0), words, font_size=FONT_SIZE)
-    # As high for every word, so that the frames of a film are of one size.
+    # The same height for all words, so that the frames of a film have one size.
     picture = Image.new("RGB", (int(right - left) + 2, int(max(bottom, FONT_SIZE)) + 2), "white")
     ImageDraw.Draw(picture).text((-left + 1, 0), words, fill="black", font_size=FONT_SIZE)
     return picture
 
 
 def to_picture(image: Tensor, scale: int = 1) -> Image.Image:
-    """uint8 ``(C, H, W)``, C 1 or 3, each pixel a square of ``scale``."""
+    """Convert uint8 ``(C, H, W)``, C 1 or 3, to a picture with each pixel a square of side ``scale``."""
     pixels = image.permute(1, 2, 0).numpy()
     picture = Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels)
     return picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST)
 
 
 def save_png(image: Tensor, path: Path) -> None:
-    """Write uint8 ``(C, H, W)``, C 1 or 3, and the directories on the way."""
+    """Write uint8 ``(C, H, W)``, C 1 or 3, to ``path``, and create missing directories."""
     save_picture(to_picture(image), path)
 
 
 def save_picture(picture: Image.Image, path: Path) -> None:
-    """Write a picture whole or not at all, and the directories on the way.
+    """Write a picture whole or not at all, and create missing directories.
 
     Raises:
-        UserError: if it is too large for its format.
+        UserError: if the format does not support the picture, such as one that is too large.
     """
     try:
         with replacing(path) as partial:

@@ -1,6 +1,6 @@
-"""Adversarial losses, functions of the discriminator's logits ``(N,)``, and penalties on its gradient.
+"""Adversarial losses on the discriminator's logits ``(N,)``, and penalties on its gradient.
 
-Each has two sides: what the discriminator minimises and what the generator minimises. All return scalars.
+Each loss has two sides: the discriminator minimises one, the generator the other. All values are scalars.
 """
 
 import torch
@@ -10,24 +10,24 @@ from torch import Tensor
 from dcgan.choices import LossName
 from dcgan.config import LossConfig
 
-# Logits beyond this are saturated: the sigmoid's slope there is below a thousandth.
+# Logits of a larger magnitude are saturated: the slope of the sigmoid is below a thousandth there.
 SATURATED = 7.0
 
 
 def discriminator_loss(config: LossConfig, real: Tensor, fake: Tensor) -> Tensor:
-    """What the discriminator minimises, of its logits for real and generated images.
+    """The discriminator's loss, from its logits for real and generated images.
 
-    * nonsaturating: ``-log D(x) - log(1 - D(G(z)))`` (Goodfellow et al. 2014, equation 1). With
-      ``label_smoothing`` s the target of real images is 1 - s, that of generated ones stays 0 (Salimans et
-      al. 2016, section 3.4).
+    * nonsaturating: ``-log D(x) - log(1 - D(G(z)))``, where D is the sigmoid of the logit (Goodfellow et al. 2014,
+      equation 1). With ``label_smoothing`` s, the target of real images is 1 - s; the target of generated
+      images stays 0 (Salimans et al. 2016, section 3.4).
     * hinge: ``max(0, 1 - D(x)) + max(0, 1 + D(G(z)))`` (Lim and Ye 2017; Miyato et al. 2018, equation 16).
     * least_squares: ``((D(x) - 1)^2 + D(G(z))^2) / 2`` (Mao et al. 2017, equation 9).
     * wasserstein: ``D(G(z)) - D(x)`` (Arjovsky et al. 2017), for use with ``gradient_penalty``.
-    * relativistic: ``-log sigmoid(D(x) - D(G(z)))`` for each pair (Jolicoeur-Martineau 2018; Huang et al. 2024).
+    * relativistic: ``-log sigmoid(D(x) - D(G(z)))`` per pair (Jolicoeur-Martineau 2018; Huang et al. 2024).
     """
     match config.name:
         case LossName.nonsaturating:
-            # softplus(-l) = -log sigmoid(l): on logits it neither overflows nor saturates to infinity.
+            # softplus(-l) = -log sigmoid(l). Computed from logits, it neither overflows nor saturates to infinity.
             smoothed = config.label_smoothing
             of_real = (1 - smoothed) * F.softplus(-real) + smoothed * F.softplus(real)
             return of_real.mean() + F.softplus(fake).mean()
@@ -42,9 +42,9 @@ def discriminator_loss(config: LossConfig, real: Tensor, fake: Tensor) -> Tensor
 
 
 def generator_loss(config: LossConfig, fake: Tensor, real: Tensor | None) -> Tensor:
-    """What the generator minimises; ``real`` are the logits of real images, which only relativistic needs.
+    """The generator's loss; only relativistic needs ``real``, the logits of real images.
 
-    ``-log D(G(z))`` for nonsaturating (Goodfellow et al. 2014, section 3); see `discriminator_loss` for the rest.
+    For nonsaturating it is ``-log D(G(z))`` (Goodfellow et al. 2014, section 3); for the rest see `discriminator_loss`.
     """
     match config.name:
         case LossName.nonsaturating:
@@ -59,29 +59,29 @@ def generator_loss(config: LossConfig, fake: Tensor, real: Tensor | None) -> Ten
 
 
 def squared_gradient(logits: Tensor, images: Tensor) -> Tensor:
-    """``|dD/dx|^2``, averaged: R1 at real and R2 at generated images (Mescheder et al. 2018, equation 9, 10).
+    """Mean ``|dD/dx|^2``: R1 at real images, R2 at generated ones (Mescheder et al. 2018, equations 9 and 10).
 
-    Through BatchNorm an image's logit depends a little on the others of the batch, and the gradient is that of the
-    sum of all logits by this image.
+    With BatchNorm, each logit depends a little on the other images of the batch. The gradient with respect to an
+    image is therefore that of the sum of all logits.
 
     Args:
         logits: ``(N,)``, computed from ``images``.
-        images: ``(N, C, H, W)`` that require a gradient.
+        images: ``(N, C, H, W)``, which must require a gradient.
     """
     return _gradients(logits, images).square().flatten(1).sum(1).mean()
 
 
 def gradient_penalty(logits: Tensor, images: Tensor) -> Tensor:
-    """``(|dD/dx| - 1)^2``, averaged, at images between real and generated ones (Gulrajani et al. 2017, eq. 3)."""
+    """Mean ``(|dD/dx| - 1)^2`` at images between real and generated ones (Gulrajani et al. 2017, equation 3)."""
     norms = torch.linalg.vector_norm(_gradients(logits, images).flatten(1), dim=1)
     penalty: Tensor = (norms - 1).square().mean()
     return penalty
 
 
 def accuracies(config: LossConfig, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
-    """Shares of the real and of the generated images that the discriminator takes for what they are.
+    """The shares of real and of generated images that the discriminator classifies correctly.
 
-    Losses in which only differences count have one share: that of the pairs in the right order.
+    For losses on differences of logits, both are the share of pairs whose real image has the larger logit.
     """
     if config.name in (LossName.wasserstein, LossName.relativistic):
         pairs = (real > fake).float().mean()
@@ -91,7 +91,7 @@ def accuracies(config: LossConfig, real: Tensor, fake: Tensor) -> tuple[Tensor, 
 
 
 def saturated(config: LossConfig, real: Tensor, fake: Tensor) -> Tensor:
-    """Share of the logits, or pairs of them, at which the loss's sigmoid is flat; 0 for losses without one."""
+    """The share of logits, or of pairs, at which the loss's sigmoid is flat; 0 for losses without a sigmoid."""
     if config.name is LossName.nonsaturating:
         flat = torch.cat([real, fake]).abs() > SATURATED
     elif config.name is LossName.relativistic:

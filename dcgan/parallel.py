@@ -1,9 +1,8 @@
-"""Several processes that train one pair of networks, as torchrun starts them: each takes its share of every batch.
+"""Training one pair of networks with several processes, started by torchrun: each takes its share of every batch.
 
-Each takes its share of the latents that one process would draw, and gradients are averaged, so that the training is
-that of one process, but for BatchNorm's mean and deviation, which are of a share, and for augmentation and noise,
-which each process draws for itself. Without torchrun there is one
-process, and nothing in this file does anything.
+Each process takes its share of the latents that one process would draw, and gradients are averaged. The training is
+therefore that of a single process, with two exceptions: BatchNorm's mean and deviation are those of a share, and each
+process draws its own augmentation and noise. Without torchrun there is one process, and this file has no effect.
 """
 
 import io
@@ -21,34 +20,34 @@ from torch import Tensor
 
 from dcgan.errors import UserError
 
-PATIENCE = timedelta(hours=1)  # for which the others wait while the first one evaluates
+PATIENCE = timedelta(hours=1)  # how long the other processes wait while the first one evaluates
 
 
 def world_size() -> int:
-    """How many processes there are, on all machines."""
+    """The number of processes on all machines."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def rank() -> int:
-    """Which of them this is, from 0."""
+    """The number of this process among all, from 0."""
     return int(os.environ.get("RANK", "0"))
 
 
 def local_rank() -> int:
-    """Which of those on this machine this is, and so which of its GPUs it computes on."""
+    """The number of this process on its machine, from 0; it computes on the GPU of this number."""
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
 def is_main() -> bool:
-    """Whether this is the process that writes and speaks."""
+    """Whether this is the process that writes files and logs."""
     return rank() == 0
 
 
 def join() -> None:
-    """Let the processes talk to each other; to be called once or more before the rest.
+    """Connect the processes. Call this, once or more often, before they communicate.
 
     Raises:
-        UserError: if the environment says that there are others, and not where.
+        UserError: if the environment says that there are other processes, but not where they are.
     """
     if world_size() > 1 and not dist.is_initialized():
         try:
@@ -61,17 +60,17 @@ def join() -> None:
 
 
 def backend() -> str:
-    """Who carries what between the processes; said explicitly, or PyTorch takes only who carries what lies on GPUs."""
+    """The communication backends, named explicitly: else PyTorch picks NCCL only, which cannot send CPU tensors."""
     gpus = torch.cuda.is_available() and dist.is_nccl_available()
     return "cpu:gloo,cuda:nccl" if gpus else "gloo"
 
 
 def exit_process(code: int) -> NoReturn:
-    """End this process, without the end of its interpreter.
+    """End this process without shutting down its interpreter.
 
-    There a thread of the process group's would abort the process if it was just letting go of a tensor, which takes
-    the interpreter's lock; and ``destroy_process_group`` ends these threads only if nothing else holds the group, as
-    PyTorch itself does, in the default arguments of ``torch.distributed.nn.functional``.
+    During a shutdown, a thread of the process group aborts the process if it is just then releasing a tensor, as that
+    takes the interpreter's lock. ``destroy_process_group`` ends these threads only if nothing else holds the group,
+    but PyTorch itself holds it, in the default arguments of ``torch.distributed.nn.functional``.
     """
     logging.shutdown()
     sys.stdout.flush()
@@ -81,10 +80,10 @@ def exit_process(code: int) -> NoReturn:
 
 @contextmanager
 def all_or_none() -> Iterator[None]:
-    """What is done within succeeds in every process or in none: the error of one becomes everyone's.
+    """Make the enclosed code succeed in every process or in none: the error of one is raised in all.
 
     Raises:
-        UserError: that of the first process which has one.
+        UserError: the error of the first process that has one.
     """
     if world_size() == 1:
         yield
@@ -102,17 +101,17 @@ def all_or_none() -> Iterator[None]:
 
 
 def shard(batch: Tensor) -> Tensor:
-    """Of what all processes have, this one's part of the rows; `world_size` must divide them."""
+    """This process's share of the rows of ``batch``; `world_size` must divide their number."""
     return batch.chunk(world_size())[rank()]
 
 
 def per_process(stream: str) -> str:
-    """The name of a stream of random numbers that shall differ from process to process."""
+    """The name of a stream of random numbers that must differ between processes."""
     return stream if is_main() else f"{stream} of process {rank()}"
 
 
 def all_reduce_mean_(tensors: Sequence[Tensor]) -> None:
-    """Replace each tensor by its mean over the processes; all have one type and device."""
+    """Replace each tensor by its mean over the processes; all tensors must have one type and device."""
     if world_size() == 1 or not tensors:
         return
     flat = torch.cat([tensor.flatten() for tensor in tensors])
@@ -123,7 +122,7 @@ def all_reduce_mean_(tensors: Sequence[Tensor]) -> None:
 
 
 def all_reduce_max(number: int) -> int:
-    """The largest of the processes' numbers."""
+    """The largest ``number`` of all processes."""
     if world_size() == 1:
         return number
     largest = torch.tensor(number)
@@ -132,7 +131,7 @@ def all_reduce_max(number: int) -> int:
 
 
 def broadcast(state: dict[str, Any]) -> dict[str, Any]:
-    """The first of several processes' ``state``, tensors and primitives, on the CPU."""
+    """Send the first process's ``state``, tensors and primitives, to all; return it with its tensors on the CPU."""
     file = io.BytesIO()
     if is_main():
         torch.save(state, file)

@@ -1,4 +1,4 @@
-"""What all plots share: figures without a screen, and looks that survive printing and colour blindness."""
+"""Shared by all plots: figures without a screen, and styles that survive printing and colour blindness."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which differ in brightness too.
+# Okabe and Ito's colours, which also differ in brightness.
 COLOURS = {
     "black": "#000000",
     "orange": "#E69F00",
@@ -23,7 +23,7 @@ STYLES = ("-", "--", "-.", ":")
 
 
 def looks() -> Iterator[tuple[str, str]]:
-    """A colour and a line style for each line of a plot, beginning anew where there are more."""
+    """Colours and line styles for the lines of a plot, repeated endlessly."""
     return zip(itertools.cycle(COLOURS.values()), itertools.cycle(STYLES))
 
 
@@ -35,17 +35,17 @@ def figure(
     widths: Sequence[float] | None = None,
     dpi: int = 100,
 ) -> tuple["Figure", list["Axes"]]:
-    """A figure of so many inches with panels, row by row.
+    """A figure and its panels, row by row.
 
     Args:
         width: in inches.
-        height: the same.
-        panels: how many.
-        columns: how many stand side by side; all if left out.
-        widths: of the columns, relative to each other.
-        dpi: pixels to an inch.
+        height: in inches.
+        panels: the number of panels.
+        columns: the number of panels side by side; all by default.
+        widths: relative widths of the columns.
+        dpi: pixels per inch.
     """
-    # Without pyplot, which would look for a screen and keep every figure.
+    # Not with pyplot, which would look for a screen and keep every figure.
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - takes a second
     from matplotlib.figure import Figure  # noqa: PLC0415
 
@@ -59,12 +59,12 @@ def figure(
 
 
 def logarithmic(axis: "Axes") -> None:
-    """Give an axis a logarithmic scale with plain numbers: 60 and 0.1, where matplotlib has powers of ten."""
+    """Give an axis a logarithmic scale with plain numbers such as 60 and 0.1, instead of powers of ten."""
     from matplotlib.ticker import LogFormatter  # noqa: PLC0415
 
     class Plain(LogFormatter):
         def __call__(self, x: float, pos: int | None = None) -> str:
-            return f"{x:g}" if super().__call__(x, pos) else ""  # nothing where it would be crowded
+            return f"{x:g}" if super().__call__(x, pos) else ""  # no label where labels would be crowded
 
     axis.set_yscale("log")
     axis.yaxis.set_major_formatter(Plain())
@@ -72,6 +72,6 @@ def logarithmic(axis: "Axes") -> None:
 
 
 def legend(whole: "Figure", axis: "Axes") -> None:
-    """Name the lines of ``axis`` below all panels, where they hide nothing."""
+    """Put the legend of ``axis`` below all panels, where it hides nothing."""
     lines, names = axis.get_legend_handles_labels()
     whole.legend(lines, names, loc="outside lower center", ncols=4, fontsize=8)

@@ -1,4 +1,4 @@
-"""How far long work is: a bar on a terminal, else lines of the log, as in a batch job's output."""
+"""The progress of long work: a bar on a terminal, otherwise lines in the log, as in the output of a batch job."""
 
 import io
 import logging
@@ -13,18 +13,18 @@ log = logging.getLogger(__name__)
 
 
 class Progress(tqdm):  # type: ignore[misc]
-    """`tqdm.tqdm`, with the same arguments, that is gone when it is done and fills no file with bars."""
+    """`tqdm.tqdm` with the same arguments; the bar disappears when done, and no bars are written to a file."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         self.to_log = not sys.stderr.isatty()
         if self.to_log:
-            # Not in the terminal's own file, or each line of the log would have tqdm show this again.
+            # A file of its own, not stderr; otherwise each line of the log would make tqdm show this again.
             options |= {"mininterval": SECONDS, "delay": SECONDS, "file": io.StringIO()}
             options["bar_format"] = "{desc}: {n_fmt} of {total_fmt}, {remaining} left"
         super().__init__(*args, leave=False, **options)
 
     def display(self, *args: Any, **options: Any) -> None:
-        """Show where it stands; tqdm calls it when it is time."""
+        """Show the progress; tqdm calls this when an update is due."""
         if not self.to_log:
             super().display(*args, **options)
         elif self.total is None or self.n < self.total:

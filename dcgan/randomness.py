@@ -1,7 +1,7 @@
-"""Every random number is a function of (seed, stream, step), so nothing random needs to be saved.
+"""Every random number is a function of (seed, stream, step), so no random state needs to be saved.
 
-A run that is stopped and resumed draws what the uninterrupted run draws, and what one part of the
-program draws never depends on how much another part has drawn.
+A resumed run draws the same numbers as an uninterrupted one, and the numbers that one part of the
+program draws never depend on how many another part has drawn.
 """
 
 import hashlib
@@ -10,10 +10,10 @@ import torch
 
 
 def random_generator(seed: int, stream: str, step: int = 0, device: torch.device | str = "cpu") -> torch.Generator:
-    """A fresh generator for one purpose (``stream``) at one step.
+    """A fresh generator for one purpose (``stream``) at one step; making it takes some 20 microseconds.
 
-    On the CPU also when training is not, so that every device sees the same numbers; but for what is too much to be
-    drawn there and sent. Costs some 20 microseconds.
+    On the CPU by default, even when training on a GPU, so that all devices see the same numbers; large tensors are
+    drawn on the device.
     """
     digest = hashlib.blake2b(f"{seed}/{stream}/{step}".encode(), digest_size=8).digest()
     return torch.Generator(device).manual_seed(int.from_bytes(digest, "little") >> 1)

@@ -1,4 +1,4 @@
-"""What a run leaves in its directory, and how it is taken up again."""
+"""Resume a run from its directory, and save checkpoints and other records there."""
 
 import logging
 import math
@@ -15,11 +15,11 @@ log = logging.getLogger(__name__)
 
 
 def resume(state: TrainState, config: Config, run_dir: Path, metadata: dict[str, Any]) -> None:
-    """Put ``state`` where the run directory, else the checkpoint that ``resume`` names, left it.
+    """Load into ``state`` the newest checkpoint of the run directory, or else the one that ``resume`` names.
 
     Raises:
-        UserError: if the directory belongs to a run with other settings or pictures, or holds a run and
-            ``resume=never``, or if the checkpoint named does not fit.
+        UserError: if the directory belongs to a run with other settings or pictures, if it holds a run although
+            ``resume=never``, or if the named checkpoint does not fit.
     """
     own = checkpoint.newest(run_dir / "checkpoints")
     if own is not None:
@@ -35,7 +35,7 @@ def resume(state: TrainState, config: Config, run_dir: Path, metadata: dict[str,
                 f"{run_dir} belongs to a run with other settings ({'; '.join(changed)}); set another name=, "
                 f"and resume={run_dir}/checkpoints/step-{own['step']:08d}.pt to start from where it is"
             )
-        # Where the run began is told by its first start, also where the next one leaves it out.
+        # The first start decides from which checkpoint the run began, even if the present one leaves resume= out.
         config.resume = metadata["config"]["resume"] = own["config"]["resume"]
         state.load_state_dict(own)
     elif config.resume not in ("auto", "never"):
@@ -57,10 +57,10 @@ def resume(state: TrainState, config: Config, run_dir: Path, metadata: dict[str,
 
 
 def save(state: TrainState, config: Config, run_dir: Path, metadata: dict[str, Any], *, last: bool = False) -> None:
-    """Write a checkpoint. One that fails on the way is reported; the ``last`` one is an error.
+    """Write a checkpoint. A failure is only logged as a warning, unless it is the ``last`` checkpoint.
 
     Raises:
-        UserError: if ``last`` and the disk does not take it.
+        UserError: if the ``last`` checkpoint cannot be written.
     """
     directory = run_dir / "checkpoints"
     try:
@@ -75,11 +75,11 @@ def save(state: TrainState, config: Config, run_dir: Path, metadata: dict[str, A
 
 
 class Best:
-    """Keeps the checkpoint of the best evaluation so far as ``best.pt``: a GAN's last is often not its best.
+    """Keeps the checkpoint with the best evaluation so far as ``best.pt``: a GAN's last is often not its best.
 
     Args:
         run_dir: the run directory.
-        afresh: whether the run begins anew, whatever lies there.
+        afresh: whether the run starts at step 0, so that an existing ``best.pt`` is ignored.
     """
 
     def __init__(self, run_dir: Path, *, afresh: bool) -> None:
@@ -87,16 +87,16 @@ class Best:
         self.value, self.measure = math.inf, ""
         if self.path.exists() and not afresh:
             try:
-                # It may be from after the step that the run goes on from: then it is about to be found again.
+                # best.pt may be newer than the checkpoint being resumed; the run will reach it again.
                 evaluation = checkpoint.load(self.path)["evaluation"]
                 self.value, self.measure = evaluation["value"], evaluation["measure"]
             except UserError as error:
                 log.warning("%s; the next evaluation replaces it", error)
 
     def offer(self, state: TrainState, metadata: dict[str, Any], measure: str, value: float) -> None:
-        """Keep ``state`` if the value, of which less is better, is the least so far."""
+        """Keep ``state`` if ``value`` is the lowest so far; lower is better."""
         least = self.value if measure == self.measure else math.inf
-        if not value < least:  # neither is nan
+        if not value < least:  # also true if value is nan
             return
         evaluation = {"measure": measure, "value": value}
         try:
@@ -108,7 +108,7 @@ class Best:
 
 
 def list_skipped(run_dir: Path, skipped: dict[str, str]) -> None:
-    """Write the files that are not trained on into the run directory."""
+    """List the skipped files, with the reasons, in ``skipped.txt`` in the run directory."""
     if skipped:
         lines = [f"{name}\t{reason}\n" for name, reason in skipped.items()]
         write_text(run_dir / "skipped.txt", "".join(lines))

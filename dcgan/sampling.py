@@ -1,4 +1,4 @@
-"""A checkpoint -> latents -> images. An image is a function of (checkpoint, seed, class) alone.
+"""Images from a checkpoint. Each image is a function of (checkpoint, seed, class) alone.
 
 Legend: ``N`` images, ``Z`` latent size, ``C`` channels, ``H W`` size.
 """
@@ -21,10 +21,10 @@ from dcgan.randomness import random_generator
 
 GRID_ROWS = 8
 UNLABELLED_COLUMNS = 10
-BATCH_SIZE = 250  # images in a batch, where many are wanted
+BATCH_SIZE = 250  # images that `generate_many` computes at once
 STANDING_BATCHES, STANDING_BATCH = 100, 64
-MAX_NUMBERS = 1_000_000  # of seeds that are asked for at once
-MAX_COLUMNS = 20  # of a set with more classes the grid shows the first so many
+MAX_NUMBERS = 1_000_000  # in one range, such as seeds=0-7
+MAX_COLUMNS = 20  # a grid shows at most this many classes, the first ones
 
 
 @dataclass
@@ -35,18 +35,18 @@ class TrainedGenerator:
     num_classes: int  # 0 if unconditional
     step: int
     config: Config  # of the run
-    data_fingerprint: str  # of the pictures that it was trained on
-    classes: Sequence[str] = ()  # their names, where the run knew them
+    data_fingerprint: str  # of the pictures it was trained on
+    classes: Sequence[str] = ()  # their names, if the checkpoint has them
 
     def sample(self, seeds: Sequence[int], classes: Sequence[int] | None) -> tuple[Tensor, Tensor]:
         """Images uint8 ``(N, C, H, W)`` and labels int64 ``(N,)``, -1 if unconditional.
 
         Seed ``s`` gets class ``classes[s % len(classes)]``, so that its image does not depend on which
-        other seeds are asked for.
+        other seeds are requested.
 
         Args:
             seeds: one for each image.
-            classes: those to choose from; None for all.
+            classes: the classes to cycle through; None for all.
 
         Raises:
             UserError: for a class that the generator does not know.
@@ -56,7 +56,7 @@ class TrainedGenerator:
 
     @torch.no_grad()
     def codes(self, seeds: Sequence[int], classes: Sequence[int] | None) -> tuple[Tensor, Tensor]:
-        """What the images of `sample` are made from, see `Generator.codes`, and their labels."""
+        """The codes from which `sample` renders its images (see `Generator.codes`), and their labels."""
         latents, chosen = latents_of(self.network, seeds), self.known(classes)
         if chosen is None:
             return latents, torch.full((len(latents),), -1)
@@ -64,7 +64,7 @@ class TrainedGenerator:
         return self.network.codes(latents, labels), labels
 
     def known(self, classes: Sequence[int] | None) -> Sequence[int] | None:
-        """The classes asked for, else all; None if unconditional."""
+        """The requested classes, or all if ``classes`` is None; None if unconditional."""
         if not self.num_classes:
             if classes is not None:
                 raise UserError(f"classes={_joined(classes)}, but this run is unconditional; leave it out")
@@ -76,10 +76,10 @@ class TrainedGenerator:
         return chosen
 
     def parse_classes(self, text: str) -> list[int] | None:
-        """``"0-3,cats"`` as the numbers of these classes; None for ``"all"``.
+        """Parse classes such as ``"0-3,cats"`` into their numbers; ``"all"`` gives None.
 
         Raises:
-            UserError: if it is not of that form, or a number that is also the name of another class.
+            UserError: if the text has another form, or contains a number that is also the name of another class.
         """
         if text == "all":
             return None
@@ -106,10 +106,10 @@ class TrainedGenerator:
         return shown or f"0 to {self.num_classes - 1}"
 
     def pictures(self, root: str | None = None) -> data.Data:
-        """The pictures that it was trained on, from ``root`` if they are not where they were.
+        """Load the pictures that the generator was trained on, from ``root`` if they have moved.
 
         Raises:
-            UserError: if they are not there, or others are.
+            UserError: if the pictures are missing, or are not those of the training.
         """
         settings = replace(self.config.data, root=root or self.config.data.root)
         try:
@@ -129,18 +129,18 @@ class TrainedGenerator:
 def load_generator(
     run: Path, weights: str = "ema", statistics: str = "running", truncation: float = 1.0
 ) -> TrainedGenerator:
-    """The generator of a run directory's newest checkpoint, or of a checkpoint file.
+    """Load the generator of a run directory's newest checkpoint, or of a checkpoint file.
 
     Args:
         run: the directory or the file.
-        weights: ``"ema"``, the average over the last steps, or ``"raw"``, those of the last step.
-        statistics: of BatchNorm: ``"running"``, those of the training, or ``"standing"``, see
+        weights: ``"ema"``, the average over the last steps, or ``"raw"``, the weights of the last step.
+        statistics: of BatchNorm: ``"running"``, gathered during training, or ``"standing"``, see
             `use_standing_statistics`.
-        truncation: what latents are multiplied by, above 0 and at most 1: the less, the more do images look like
-            what there is most of, and like each other (Brock et al. 2019, section 3.1, who cut off instead).
+        truncation: the factor of the latents, above 0 and at most 1. The smaller it is, the more images resemble the
+            most common ones, and each other (Brock et al. 2019, section 3.1, who cut off instead).
 
     Raises:
-        UserError: if there is no such run, it has no sound checkpoint, or the truncation is impossible.
+        UserError: if the run does not exist or has no sound checkpoint, or ``truncation`` is out of range.
     """
     assert weights in ("ema", "raw")
     assert statistics in ("running", "standing")
@@ -172,14 +172,14 @@ def load_generator(
 
 
 def latents_of(network: Generator, seeds: Sequence[int]) -> Tensor:
-    """``(N, Z)``, each row a function of its seed alone."""
+    """Latents ``(N, Z)``, each row a function of its seed alone."""
     return torch.cat([network.draw(1, random_generator(seed, "sample")) for seed in seeds])
 
 
 def fixed_inputs(network: Generator, num_classes: int) -> tuple[Tensor, Tensor | None, int]:
-    """Latents, labels and the number of columns of the grid by which one watches a training.
+    """The latents, labels and number of columns of the sample grid that a training records.
 
-    With classes, column ``i`` asks for class ``i`` and row ``r`` has the latent of seed ``r``.
+    With classes, column ``i`` shows class ``i`` and row ``r`` has the latent of seed ``r``.
     """
     if not num_classes:
         return latents_of(network, range(GRID_ROWS * UNLABELLED_COLUMNS)), None, UNLABELLED_COLUMNS
@@ -190,7 +190,7 @@ def fixed_inputs(network: Generator, num_classes: int) -> tuple[Tensor, Tensor |
 
 @torch.no_grad()
 def generate(network: Generator, latents: Tensor, labels: Tensor | None) -> Tensor:
-    """Images uint8 ``(N, C, H, W)`` on the CPU, see `render`; on a GPU, which one at a time would keep waiting, at once."""
+    """Images uint8 ``(N, C, H, W)`` on the CPU: one by one with `render`, but on a GPU all at once, to keep it busy."""
     device = next(network.parameters()).device
     codes = network.codes(latents.to(device), None if labels is None else labels.to(device))
     return render(network, codes) if device.type == "cpu" else to_uint8(network.render(codes)).cpu()
@@ -198,19 +198,19 @@ def generate(network: Generator, latents: Tensor, labels: Tensor | None) -> Tens
 
 @torch.no_grad()
 def render(network: Generator, codes: Tensor) -> Tensor:
-    """Images uint8 ``(N, C, H, W)`` on the CPU, of `Generator.codes` on the network's device.
+    """Images uint8 ``(N, C, H, W)`` on the CPU, from `Generator.codes` on the network's device.
 
-    One at a time: the last bits of a matrix product depend on how many rows it has, and an image shall
-    not change with its neighbours. The network must be in evaluation mode for the same reason.
+    Each image is computed alone: the last bits of a matrix product depend on its number of rows, and an image
+    must not depend on its neighbours. For the same reason, the network must be in evaluation mode.
     """
     return torch.cat([to_uint8(network.render(code[None])).cpu() for code in codes])
 
 
 @torch.no_grad()
 def generate_many(network: Generator, count: int, labels: Tensor | None, seed: int = 0) -> Tensor:
-    """``count`` images uint8 ``(N, C, H, W)`` on the CPU, for measuring: in batches, so many times as fast.
+    """``count`` images uint8 ``(N, C, H, W)`` on the CPU, for measuring: in batches, which is many times as fast.
 
-    The last bits of an image depend on its neighbours here. The network must be in evaluation mode.
+    Here, the last bits of an image depend on its neighbours. The network must be in evaluation mode.
     """
     device = next(network.parameters()).device
     latents = network.draw(count, random_generator(seed, "evaluation latents"))
@@ -224,16 +224,16 @@ def generate_many(network: Generator, count: int, labels: Tensor | None, seed: i
 
 @torch.no_grad()
 def use_standing_statistics(network: Generator, num_classes: int) -> None:
-    """Replace BatchNorm's running statistics by their mean over many batches of this very network.
+    """Replace BatchNorm's running statistics by the mean over many batches of the network with its present weights.
 
-    The running ones are those of the generator while it was learning, and of its average a moment ago
-    (standing statistics, Brock et al. 2019, appendix D). Leaves it in evaluation mode.
+    The running statistics were gathered while the generator was learning, and the averaged generator only copied them
+    (standing statistics, Brock et al. 2019, appendix D). The network is left in evaluation mode.
     """
     norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # the mean over all batches
+        norm.momentum = None  # makes PyTorch take the mean over all batches
     device = next(network.parameters()).device
     network.train()
     for batch in range(STANDING_BATCHES):
@@ -247,16 +247,16 @@ def use_standing_statistics(network: Generator, num_classes: int) -> None:
 
 
 def columns_for(labels: Tensor) -> int:
-    """Columns of a grid in which each shows one class, where the labels go round; else a square."""
+    """The number of columns of a grid: one per class, as the labels cycle through them, else those of a square."""
     kinds = len(set(labels.tolist()))
     return kinds if 1 < kinds <= MAX_COLUMNS else math.ceil(math.sqrt(len(labels)))
 
 
 def parse_numbers(setting: str, text: str) -> list[int]:
-    """``"0-3,7"`` as ``[0, 1, 2, 3, 7]``.
+    """Parse ``"0-3,7"`` into ``[0, 1, 2, 3, 7]``.
 
     Raises:
-        UserError: if it is not of that form.
+        UserError: if the text has another form, or its numbers are too large or too many.
     """
     numbers: list[int] = []
     for part in text.split(","):
@@ -266,7 +266,7 @@ def parse_numbers(setting: str, text: str) -> list[int]:
         begin, end = int(first), int(last or first)
         if begin > end:
             raise UserError(f"{setting}={text}: {part.strip()} is an empty range")
-        if end >= 2**63 or end - begin >= MAX_NUMBERS:
+        if end >= 2**63 or len(numbers) + end - begin >= MAX_NUMBERS:
             raise UserError(f"{setting}={text}: numbers are below 2^63, and at most {MAX_NUMBERS:,} of them")
         numbers += range(begin, end + 1)
     return numbers

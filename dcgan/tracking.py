@@ -1,7 +1,7 @@
-"""Where a run's numbers and pictures go: metrics.jsonl, TensorBoard, samples/, the terminal.
+"""Records a run's numbers and pictures in metrics.jsonl, TensorBoard, samples/ and the terminal.
 
-`metrics.jsonl` is the record and the others are views of it. None of them may stop the training: a sink
-that fails is reported once and then left alone.
+`metrics.jsonl` is the record; the other sinks are views of it. No sink may stop the training: a sink that
+fails is reported once and then not used again.
 """
 
 import json
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# What TensorBoard's table of runs shows of every run, beside the settings that are not the defaults.
+# TensorBoard's table of runs always shows these settings, besides those that differ from their defaults.
 TABLED = ("data.name", "loss.name", "model.upsample", "seed")
 
 
 def layout(distance: str | None) -> dict[str, dict[str, list[Any]]]:
-    """TensorBoard's tab "Custom scalars": the questions that one asks of a run, and the curves that answer them.
+    """The layout of TensorBoard's tab "Custom scalars": questions about a run, each with the curves that answer it.
 
     Args:
-        distance: the measure by which the run is judged, None if it is not evaluated.
+        distance: the measure by which the run is judged; None if it is not evaluated.
     """
     charts = {
         "Has the discriminator won? All right, and without doubt": [
@@ -47,19 +47,19 @@ def layout(distance: str | None) -> dict[str, dict[str, list[Any]]]:
         "Losses": [r"^loss/"],
     }
     if distance is not None:
-        # One measure alone: beside one of another size it would be a flat line.
+        # This measure alone: next to one of a larger magnitude it would be a flat line.
         learning = f"Is it learning? {distance.replace('_', ' ').capitalize()}, and that of real pictures"
         charts = {learning: [rf"^evaluation(_floor)?/{distance}$"], **charts}
     return {"At a glance": {question: ["Multiline", tags] for question, tags in charts.items()}}
 
 
 class Tracker:
-    """Records one run, from ``step`` on; what an earlier process recorded after ``step`` is dropped.
+    """Records one run from ``step`` on, and drops what an earlier process recorded after ``step``.
 
     Args:
         run_dir: the run directory.
         step: steps done so far.
-        steps: steps in all.
+        steps: steps of the whole run.
         batch_size: images per step.
         distance: see `layout`.
     """
@@ -75,14 +75,14 @@ class Tracker:
         self._bar = tqdm(total=steps, initial=step, unit="step", disable=not sys.stderr.isatty(), leave=False)
         self._begun = self._last_log = (time.perf_counter(), step)
         self._seconds_aside = 0.0
-        forget_peak_memory()  # the runs of a sweep share a process
+        forget_peak_memory()  # because the runs of a sweep share a process
 
     def advance(self) -> None:
-        """One step is done."""
+        """Count one step as done."""
         self._bar.update()
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
-        """Record ``values`` by name, and the speed of training since the last call."""
+        """Record ``values`` by name, the speed of training since the last call, and the peak of memory."""
         now, (then, last_step) = time.perf_counter() - self._seconds_aside, self._last_log
         self._last_log = (now, step)
         values = {
@@ -99,7 +99,7 @@ class Tracker:
         log.info("step %d/%d  %s", step, self.steps, summary)
 
     def warn(self, step: int, sentences: list[str]) -> None:
-        """Show what has been noticed, here and in TensorBoard."""
+        """Show warnings in the log and in TensorBoard."""
         for sentence in sentences:
             log.warning("step %d/%d  %s", step, self.steps, sentence)
         if sentences:
@@ -107,7 +107,7 @@ class Tracker:
 
     @contextmanager
     def aside(self) -> Iterator[None]:
-        """What is done within is not training, and does not count for its speed."""
+        """Exclude the time of the enclosed code from the speed of training."""
         begun = time.perf_counter()
         yield
         self._seconds_aside += time.perf_counter() - begun
@@ -122,7 +122,7 @@ class Tracker:
         self._to_board(curves)
 
     def picture(self, step: int, name: str, image: Tensor) -> None:
-        """Record a uint8 picture ``(C, H, W)``, as ``NAME/step-*.png`` and in TensorBoard."""
+        """Record a uint8 picture ``(C, H, W)`` as ``NAME/step-*.png`` and in TensorBoard."""
         path = self.run_dir / name / f"step-{step:08d}.png"
         self._guarded(f"{name}/", lambda: save_png(image, path))
         self._to_board(lambda board: board.add_image(name, image, step))
@@ -133,15 +133,15 @@ class Tracker:
         self._to_board(lambda board: board.add_text(name, indented))
 
     def finish(self, settings: dict[str, Any], results: dict[str, float]) -> None:
-        """Put the settings of a finished run beside its last numbers, for TensorBoard's table of runs."""
+        """Add the settings of a finished run and its last ``results`` to TensorBoard's table of runs."""
         usual = flatten(Config().to_plain())
         table = {
             name: value if isinstance(value, bool | int | float) else str(value)
             for name, value in flatten(settings).items()
             if name in TABLED or (not is_incidental(name, value) and value != usual.get(name))
         }
-        # Under names of their own and at the last step: a second value at an earlier step would make
-        # TensorBoard hide the curve. run_name="." keeps them in this run instead of a new one below it.
+        # The results have their own names and the last step: a second value at an earlier step would make
+        # TensorBoard hide the curve. run_name="." keeps them in this run, not in a new one below it.
         final = {f"final/{name.replace('/', '_')}": value for name, value in results.items()}
         self._to_board(lambda board: board.add_hparams(table, final, run_name=".", global_step=self.steps))
 
@@ -157,7 +157,7 @@ class Tracker:
     def _open_board(self, step: int, distance: str | None) -> None:
         from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - takes a second
 
-        # purge_step hides what a killed process wrote after the checkpoint that is continued from.
+        # purge_step hides what a killed process wrote after the checkpoint that is resumed.
         purge_step = None if self.fresh else step + 1
         self._board = SummaryWriter(str(self.run_dir), purge_step=purge_step, flush_secs=10)
         if self.fresh:
@@ -173,12 +173,12 @@ class Tracker:
             return
         try:
             write()
-        except Exception as error:  # an import, too, has failed in as many ways as there are versions
+        except Exception as error:  # even the import raises other exceptions in other versions
             self._broken.add(sink)
             log.warning("%s cannot be written (%s); training goes on without it", sink, error)
 
     def _show(self, step: int, values: dict[str, float]) -> None:
-        """The numbers beside the bar, or as a line where there is no terminal."""
+        """Show losses and speed beside the bar, and log them: on the console only if there is no bar."""
         losses = f"loss D {values['loss/discriminator']:.3f} G {values['loss/generator']:.3f}"
         speed = f"{values['speed/images_per_second']:,.0f} images/s"
         if not self._bar.disable:
@@ -190,17 +190,17 @@ class Tracker:
 
 
 class ConsoleHandler(logging.Handler):
-    """Writes log lines to standard error without breaking a progress bar that stands there."""
+    """Writes log lines to standard error without breaking a progress bar there."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one line, or none where nobody reads any more: a broken pipe ends no training."""
+        """Write one line; ignore a broken pipe, which must not end the training."""
         with suppress(OSError):
             tqdm.write(self.format(record), file=sys.stderr)
 
 
 def log_to(path: Path | None) -> None:
-    """Send the package's log to the terminal and, from the first line on, to ``path``."""
-    logging.raiseExceptions = False  # a full disk shall not print a traceback for each line
+    """Send the package's log to the terminal and to ``path``, which the first line creates."""
+    logging.raiseExceptions = False  # a full disk must not print a traceback per line
     package = logging.getLogger("dcgan")
     package.setLevel(logging.DEBUG)
     package.propagate = False  # Hydra's own handler would print everything twice
@@ -220,7 +220,7 @@ def _append(path: Path, record: dict[str, Any]) -> None:
 
 
 def _drop_after(path: Path, step: int) -> None:
-    """Drop the records after ``step``, and a last line that was cut short."""
+    """Drop the records after ``step``, and a truncated last line."""
     if not path.exists():
         return
     kept = []

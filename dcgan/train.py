@@ -1,6 +1,6 @@
-"""``python -m dcgan.train``: compose the settings, build, resume, train; the exit code tells how it ended.
+"""``python -m dcgan.train``: compose the settings, build, resume, train.
 
-0 finished, 1 an error of one sentence, 2 an unknown option, 130 and 143 interrupted and terminated after saving.
+Exit codes: 0 finished, 1 error in one sentence, 2 unknown option, 130 interrupted or 143 terminated, after saving.
 """
 
 import os
@@ -8,7 +8,7 @@ import signal
 
 
 def quit_at_once(*_: object) -> None:
-    """What Ctrl-C does until all is imported: an import that is interrupted could fail as anything."""
+    """Handle Ctrl-C until all modules are imported: an interrupted import could fail with any exception."""
     os.write(2, b"interrupted\n")
     os._exit(130)
 
@@ -33,16 +33,16 @@ from dcgan.config import Config
 from dcgan.errors import UserError
 
 LOCK, LOG = ".lock", "run.log"
-failed: list[str] = []  # runs of the sweep that is under way
+failed: list[str] = []  # names of the runs of the current sweep that failed
 
 
 def train_locked(config: Config, run_dir: Path) -> int:
-    """`training.train`, with the directory locked against processes that are not of this run.
+    """Run `training.train`, with the directory locked against processes of other runs.
 
     Raises:
-        UserError: also where memory or the disk do not suffice.
+        UserError: also if memory does not suffice or a file cannot be used.
     """
-    # Importing torch takes seconds, for which --help and a mistyped setting should not have to wait.
+    # Importing torch takes seconds; --help and the error for a mistyped setting should not wait for it.
     from dcgan import parallel, training
     from dcgan.tracking import log_to
 
@@ -77,10 +77,10 @@ def train_locked(config: Config, run_dir: Path) -> int:
 
 
 def locked(run_dir: Path) -> AbstractContextManager[object]:
-    """A lock that is held until it is left.
+    """Lock a run directory; the lock is held until the returned context exits.
 
     Raises:
-        UserError: if another process has it.
+        UserError: if another process holds the lock.
     """
     try:
         return FileLock(run_dir / LOCK, timeout=0).acquire()
@@ -89,9 +89,9 @@ def locked(run_dir: Path) -> AbstractContextManager[object]:
 
 
 def discard_if_empty(run_dir: Path) -> None:
-    """Leave no directory behind of a run that came to nothing: a log of the attempt is no run.
+    """Delete the directory of a run that produced nothing: a lock file and a log do not make a run.
 
-    Unless another process is at work in it, which may not have come to write anything yet.
+    The directory stays if another process is using it, which may not have written anything yet.
     """
     if cli.speaks():
         with suppress(UserError, OSError), locked(run_dir):
@@ -101,7 +101,7 @@ def discard_if_empty(run_dir: Path) -> None:
 
 @hydra.main(version_base="1.3", config_path=str(cli.CONFIG_DIR), config_name="train")
 def job(composed: DictConfig) -> None:
-    """One run, or one of those of ``-m``."""
+    """Train one run, or one of the runs of ``-m``."""
     hydra_config = HydraConfig.get()
     run_dir = Path(os.path.relpath(hydra_config.runtime.output_dir))
     sweeping = hydra_config.mode is RunMode.MULTIRUN
@@ -118,26 +118,26 @@ def job(composed: DictConfig) -> None:
     except UserError as error:
         if config is not None:
             discard_if_empty(run_dir)
-        else:  # a name= that was refused may be anybody's directory
+        else:  # a refused name= may name any directory: remove it only if empty
             with suppress(OSError):
                 run_dir.rmdir()
         if not sweeping:
             cli.fail(error)
         if cli.speaks():
             print(f"error: {run_dir.name}: {error}", file=sys.stderr)
-        failed.append(run_dir.name)  # and on to the others
+        failed.append(run_dir.name)  # the sweep goes on with the other runs
         return
     if code:
         sys.exit(code)
 
 
 def main() -> None:
-    """The command."""
+    """Run the command."""
     cli.register()
     cli.mend_argparse()
     cli.check_sweeps()
     sys.argv[1:] = cli.quoted(sys.argv[1:])
-    for flag in {"-m", "--multirun"} & {*sys.argv}:  # anywhere, where Hydra wants it before the settings
+    for flag in {"-m", "--multirun"} & {*sys.argv}:  # accepted anywhere; Hydra requires it before the settings
         sys.argv.remove(flag)
         sys.argv.insert(1, flag)
     try:
@@ -162,4 +162,4 @@ if __name__ == "__main__":
     try:
         main()
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is said; what is left is the end of the interpreter
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # only the interpreter's shutdown is left

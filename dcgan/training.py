@@ -1,4 +1,4 @@
-"""A whole training: build, resume, loop; and what several processes do of it. The command is in `train`."""
+"""A whole training run: build, resume and loop, in one process or several. The command is in `train`."""
 
 import logging
 import signal
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 def train(config: Config, run_dir: Path) -> int:
-    """Train, or go on training, in ``run_dir``, which nobody else uses; returns the exit code."""
+    """Train, or resume training, in ``run_dir``, which no other run may be using; return the exit code."""
     with parallel.all_or_none():
         # --- Build ---
         device = choose_device(config.device)
@@ -33,7 +33,7 @@ def train(config: Config, run_dir: Path) -> int:
         batches = data.Batches(found.shown, config.batch_size, config.seed, device, augment, on_device, shared=True)
         num_classes = len(found.train.classes) if config.model.conditional else 0
         state = engine.build(config, num_classes, device)
-        # What a checkpoint says of where it comes from, beside the state. The pictures are all that could be shown.
+        # A checkpoint's record of its origin. The fingerprint is of all training pictures, not only data.limit of them.
         fingerprint = found.train.fingerprint
         metadata = {"config": config.to_plain(), "num_classes": num_classes, "data_fingerprint": fingerprint}
         metadata["classes"] = found.train.classes[:num_classes]
@@ -73,13 +73,13 @@ def loop(
     evaluator: Evaluator | None,
     metadata: dict[str, Any],
 ) -> int:
-    """Step until all are done or a signal comes; returns the signal's number, or 0."""
+    """Train until all steps are done or a signal arrives; return the number of the signal, or 0."""
     num_classes, watch = metadata["num_classes"], Watch()
     best = run_directory.Best(run_dir, afresh=state.step == 0)
     latents, labels, columns = sampling.fixed_inputs(state.generator_ema, num_classes)
     train_step = cuda_graphs.train_step_on(batches.device, config)
     stopped_by, step = 0, state.step
-    losses: dict[str, float] = {}  # the newest
+    losses: dict[str, float] = {}  # of the newest record
     results: dict[str, float] = {}  # of the newest evaluation
 
     def due(every: int) -> bool:
@@ -124,7 +124,7 @@ def loop(
 
 
 def worker_loop(config: Config, state: TrainState, batches: data.Batches, conditional: bool) -> int:
-    """What torchrun's other processes do of `loop`: the steps, and nothing that the first one writes."""
+    """The `loop` of torchrun's other processes: the same steps, but only the main process writes anything."""
     stopped_by = 0
     with noted_signals() as received:
         while state.step < config.steps and not (stopped_by := parallel.all_reduce_max(received())):
@@ -136,7 +136,7 @@ def worker_loop(config: Config, state: TrainState, batches: data.Batches, condit
 def write_settings(
     run_dir: Path, config: Config, state: TrainState, count: int, held_out: int, device: torch.device
 ) -> None:
-    """Write the run's settings, and say in a line what is about to be trained."""
+    """Write the run's settings to config.yaml, and log in one line what is about to be trained."""
     write_text(run_dir / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config.to_plain())))
     height, width = config.data.image_size
     generator, discriminator = (
@@ -151,9 +151,9 @@ def write_settings(
 
 @contextmanager
 def noted_signals() -> Iterator[Callable[[], int]]:
-    """Within, Ctrl-C and SIGTERM are noted instead of ending the process; gives what tells the last one, or 0.
+    """Note Ctrl-C and SIGTERM instead of ending the process; yield a function that returns the last signal, or 0.
 
-    A second Ctrl-C ends it at once; the checkpoints on the disk stay valid.
+    A Ctrl-C after a noted signal ends the process at once; the checkpoints on the disk stay valid.
     """
     received = [0]
 

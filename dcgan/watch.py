@@ -1,32 +1,32 @@
-"""Notices a training that goes wrong, and says so in words with the override to try. It changes nothing."""
+"""Notices when a training goes wrong, and warns in words, with the override to try. It changes nothing."""
 
 from collections import Counter
 from collections.abc import Iterator
 
-GRACE = 300  # steps at first, when images are alike because nothing has been learnt
-PATIENCE = 5  # records in a row that must look bad, so that a rough minute goes without a word
-EVALUATIONS = 2  # and evaluations
-DECIDED = 0.99  # accuracy at which the discriminator has nothing left to learn
-SATURATED = 0.5  # share of its logits
-ALIKE = 0.4  # diversity of generated images over that of real ones
+GRACE = 300  # first steps without warnings: images are alike because nothing is learnt yet
+PATIENCE = 5  # bad records in a row before a warning, so that a short rough phase causes none
+EVALUATIONS = 2  # bad evaluations in a row before a warning
+DECIDED = 0.99  # accuracy above which the discriminator has nothing left to learn
+SATURATED = 0.5  # share of its logits that are saturated
+ALIKE = 0.4  # diversity of generated images relative to that of real ones
 VANISHED = 1e-6  # norm of the generator's gradient
-EXPLODED = 1e4  # and of either
-CHECKERED = 3.0  # power at the frequency of a checkerboard over that of real images; of digits 1.2
+EXPLODED = 1e4  # norm of either network's gradient
+CHECKERED = 3.0  # power at a checkerboard's frequency relative to that of real images; 1.2 for digits
 
 
 class Watch:
-    """Looks at a run, record by record and evaluation by evaluation; says each thing once."""
+    """Looks at each record and each evaluation of a run; gives each warning once."""
 
     def __init__(self) -> None:
         self._in_a_row: Counter[str] = Counter()
         self._said: set[str] = set()
 
     def look(self, step: int, scalars: dict[str, float]) -> list[str]:
-        """Sentences about what has looked bad `PATIENCE` times in a row, in the scalars of `dcgan.engine.train_step`."""
+        """Warnings about scalars of `dcgan.engine.train_step` that have looked bad `PATIENCE` times in a row."""
         return self._new(_symptoms(scalars), PATIENCE) if step >= GRACE else []
 
     def look_at_measures(self, step: int, measures: dict[str, float]) -> list[str]:
-        """The same of what has looked bad in `EVALUATIONS` in a row, in the measures of `dcgan.evaluation`."""
+        """Warnings about measures of `dcgan.evaluation` that have looked bad `EVALUATIONS` times in a row."""
         return self._new(_symptoms_of_images(measures), EVALUATIONS) if step >= GRACE else []
 
     def _new(self, symptoms: Iterator[tuple[str, bool]], patience: int) -> list[str]:
@@ -41,7 +41,7 @@ class Watch:
 
 
 def _symptoms(scalars: dict[str, float]) -> Iterator[tuple[str, bool]]:
-    """What could be said, and whether it looks so now."""
+    """Each possible warning, and whether it applies now."""
     yield (
         "the discriminator tells nearly all real from generated images, and has no doubt: the generator learns "
         "little from it; try loss.instance_noise=0.1, a larger loss.r1 or a smaller optim.discriminator_lr",

@@ -1,29 +1,29 @@
-"""Measurements of this machine, as tables.
+"""Measure this machine and print the results as tables.
 
     python scripts/benchmark.py layer [sizes=64,32,28] [algorithms=auto,gemm] [seconds=2] [device=cpu] [out=FILE.md]
     python scripts/benchmark.py step [seconds=20] [out=FILE.md] [any setting of dcgan.train]
     python scripts/benchmark.py data [root=DIR] [count=4000] [image_size=64] [seconds=4] [out=FILE.md]
 
-layer       every transposed convolution of a DCGAN, batch 64: forward, and forward with backward, for
-            PyTorch's layer in both memory formats and ours, taking turns in one process. Ratios are to the
-            faster of PyTorch's two; below 1 is quicker
-sizes       whose: 64 is the generator of pytorch/examples, any other that of this project
-algorithms  which of ours; all if left out
-seconds     how long to repeat each layer's forward pass, and again both passes; of step: all steps; of data: to
-            read batches each way
+layer       time every transposed convolution of a DCGAN, batch 64: forward, and forward with backward, for
+            PyTorch's layer in both memory formats and for ours, taking turns in one process. Ratios are to the
+            faster of PyTorch's two; below 1 is faster
+sizes       image sizes of the generators: 64 is that of pytorch/examples, any other that of this project
+algorithms  which of our algorithms to measure; the default is all
+seconds     layer: how long to repeat each layer's forward pass, and again both passes; step: how long to repeat all
+            steps; data: how long to read batches in each way
 device      cpu or cuda
 
-step        whole training steps with each way to upsample, taking turns in one process. Ratios are to the built-in
-            layer; below 1 is quicker. The settings say of what run, such as data.image_size=64 batch_size=64
+step        time whole training steps with each way to upsample, taking turns in one process. Ratios are to the
+            built-in layer; below 1 is faster. The settings describe the run, such as data.image_size=64 batch_size=64
 
-data        pictures a second: decoding and resizing by Pillow on one core beside preparing, and batches of
-            PyTorch's DataLoader over ImageFolder beside those from the store, taking turns in one process;
-            for a quarter, half and all of the pictures. Above 1 is quicker
-root        a directory of pictures; JPEGs of CelebA's size are drawn if left out
-count       how many of them
-image_size  pixels, of a square
+data        measure pictures per second: decoding and resizing by Pillow on one core beside preparing, and batches of
+            PyTorch's DataLoader over ImageFolder beside batches from the store, taking turns in one process;
+            for a quarter, half and all of the pictures. Above 1 is faster
+root        a directory of pictures; the default is JPEGs of CelebA's size, drawn for the purpose
+count       how many pictures to use
+image_size  pixels per side of a square
 
-out         a file for the tables, too; kept if it is there, unless overwrite=true
+out         a file for the tables as well; an existing one is an error without overwrite=true
 """
 
 import sys
@@ -39,7 +39,7 @@ from dcgan.errors import UserError
 
 @dataclass
 class Options:
-    """What all three take."""
+    """The options that all three benchmarks take."""
 
     out: str | None = None
     overwrite: bool = False
@@ -91,13 +91,13 @@ def main() -> None:
 
 
 def written(options: Options, *parts: str) -> None:
-    """Keep what was printed, if a file was named."""
+    """Write what was printed to the file that ``out=`` names, if any."""
     if options.out is not None:
         write_text(Path(options.out), "\n\n".join(parts) + "\n")
 
 
 def benchmark_layer(options: LayerOptions) -> None:
-    """Measure, print."""
+    """Measure the layers and print the tables."""
     import torch
 
     from dcgan.benchmark import layer, turns
@@ -116,11 +116,11 @@ def benchmark_layer(options: LayerOptions) -> None:
     if options.device not in ("cpu", "cuda") or (options.device == "cuda" and not torch.cuda.is_available()):
         raise UserError(f"device={options.device} is not there; choose cpu, or cuda where PyTorch finds a GPU")
     device = torch.device(options.device)
-    if device.type == "cuda":  # the same precision for convolutions and matrix products, or nothing compares
+    if device.type == "cuda":  # one precision for convolutions and matrix products, or they do not compare
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.benchmark = True
 
-    with turns.memory_given_back():  # so before anything is timed
+    with turns.memory_given_back():  # so memory comes before timing
         cases = [case for size in sizes for case in layer.cases(size)]
         peaks = [layer.peaks(case, algorithms, device) for case in Progress(cases, "memory")]
     head = f"{turns.machine(device)}; a 2048 x 2048 matrix product runs at {turns.product_rate(device):.0f} GFLOP/s"
@@ -136,7 +136,7 @@ def benchmark_layer(options: LayerOptions) -> None:
 
 
 def benchmark_step(options: StepOptions, config: Config) -> None:
-    """Measure, print."""
+    """Measure the training steps and print the table."""
     from dcgan.benchmark import step, turns
     from dcgan.device import choose_device
 
@@ -151,7 +151,7 @@ def benchmark_step(options: StepOptions, config: Config) -> None:
 
 
 def benchmark_data(options: DataOptions) -> None:
-    """Measure, print."""
+    """Measure the data pipelines and print the table."""
     import torch
 
     from dcgan.benchmark import data, turns

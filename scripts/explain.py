@@ -3,9 +3,9 @@
     python scripts/explain.py input_size=3 kernel_size=3 [stride=2] [padding=1] [output_padding=1] [dilation=1]
                               [out=DIR] [overwrite=true]
 
-All sizes are of one side in pixels; input and kernel hold the numbers 1, 2, 3, ...
-out  a directory for matrix.png, zero_insert.gif and scatter.gif; kept if it is there, unless overwrite=true. Left out:
-     explained, whose pictures are replaced
+All sizes are in pixels per side. Input and kernel hold the numbers 1, 2, 3, ...
+out  a directory for matrix.png, zero_insert.gif and scatter.gif; an existing one is an error without overwrite=true.
+     The default is explained, whose pictures are replaced
 """
 
 import shutil
@@ -34,17 +34,17 @@ class Options:
 
 
 def main() -> None:
-    """Parse, print, draw."""
+    """Parse the command line, print the arithmetic, draw the pictures."""
     settings = asdict(cli.parse(Options, sys.argv[1:], __doc__))
     out = cli.output(settings.pop("out"), Path("explained"), settings.pop("overwrite"), directory=True)
 
-    # After the arguments are checked: importing torch takes seconds.
+    # Imported only after the arguments are checked, because importing torch takes seconds.
     from dcgan import explain
 
     example = explain.Example(**settings)
     print(explain.text(example))
     print("drawing ...", flush=True)
-    with TemporaryDirectory() as aside:  # all or none
+    with TemporaryDirectory() as aside:  # so that all pictures are kept, or none
         explain.draw_matrix(example).savefig(Path(aside, "matrix.png"))
         explain.save_animation(explain.zero_insert_frames(example), Path(aside, "zero_insert.gif"))
         explain.save_animation(explain.scatter_frames(example), Path(aside, "scatter.gif"))

@@ -1,4 +1,4 @@
-"""How fast pictures are prepared and read, beside Pillow on one core and PyTorch's usual pipeline."""
+"""Measure how fast pictures are prepared and read, beside Pillow on one core and PyTorch's usual pipeline."""
 
 import itertools
 import shutil
@@ -26,7 +26,7 @@ TURNS = 3
 
 
 class Row(NamedTuple):
-    """Rates in pictures a second, medians over the turns; ratios are medians of the ratios of a turn."""
+    """Rates in pictures per second, as medians over the turns; ratios are medians of the ratios within a turn."""
 
     pictures: int
     pillow: float  # decoding and resizing on one core
@@ -38,23 +38,23 @@ class Row(NamedTuple):
 
 
 def measure(pictures: list[Path], image_size: int, seconds: float) -> Row:
-    """Prepare and read some picture files, in turns, after all were read once.
+    """Prepare and read picture files, in turns, after reading all of them once.
 
     Args:
         pictures: the files.
-        image_size: pixels of a side.
-        seconds: how long to read batches at most, in every turn and each of the two ways.
+        image_size: pixels per side.
+        seconds: the longest time to read batches, in every turn and in each of the two ways.
     """
     for path in pictures:
         path.read_bytes()
     with tempfile.TemporaryDirectory() as directory:
-        only = Path(directory, "root", "class")  # ImageFolder wants a directory for each class
+        only = Path(directory, "root", "class")  # ImageFolder needs a directory for each class
         only.mkdir(parents=True)
         for number, path in enumerate(pictures):
             link = only / f"{number:06d}{path.suffix}"
             try:
                 link.symlink_to(path.resolve())
-            except OSError:  # Windows wants its developer mode for that
+            except OSError:  # Windows needs its developer mode for links
                 shutil.copyfile(path, link)
         config = DataConfig(
             name=DataName.folder,
@@ -95,11 +95,11 @@ def table(rows: list[Row]) -> str:
 
 
 def _turn(config: DataConfig, only: Path, seconds: float) -> tuple[float, float, float, float]:
-    """Rates of one core of Pillow, of preparing, of DataLoader, and of the store."""
+    """Return the rates of Pillow on one core, of preparing, of DataLoader, and of the store."""
     size, files = config.image_size, sorted(only.iterdir())
     shutil.rmtree(config.store, ignore_errors=True)
     begun = time.perf_counter()
-    images = data.load(config).train  # first, for its sentence about a damaged file
+    images = data.load(config).train  # before Pillow, for its error message about a damaged file
     prepare = len(images) / (time.perf_counter() - begun)
 
     begun = time.perf_counter()
@@ -114,7 +114,7 @@ def _turn(config: DataConfig, only: Path, seconds: float) -> tuple[float, float,
 
 
 def _usual_loader(root: Path, size: tuple[int, int]) -> Iterable[Any]:
-    """As pytorch/examples' DCGAN reads a folder, with a worker process for each core."""
+    """Read a folder as pytorch/examples' DCGAN does, with a worker process for each core."""
     steps = [
         transforms.Resize(min(size)),
         transforms.CenterCrop(size),
@@ -126,7 +126,7 @@ def _usual_loader(root: Path, size: tuple[int, int]) -> Iterable[Any]:
 
 
 def _rate(batches: Iterator[Any], seconds: float) -> float:
-    """Pictures a second, counted from the second batch on, until they or the ``seconds`` end."""
+    """Return pictures per second, counted from the second batch on, until the batches or the ``seconds`` end."""
     next(batches)
     begun, count = time.perf_counter(), 0
     for images, _ in batches:

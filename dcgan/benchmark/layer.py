@@ -1,4 +1,4 @@
-"""How fast the from-scratch layer is beside PyTorch's."""
+"""Measure how fast the from-scratch layer is beside PyTorch's."""
 
 import math
 import statistics
@@ -14,7 +14,7 @@ from dcgan.conv_transpose import ConvTranspose2d
 from dcgan.networks import Generator
 
 BATCH = 64
-# Numbers in the sparse matrix beyond which `matrix` takes minutes and gigabytes.
+# With more numbers than this in its sparse matrix, `matrix` takes minutes and gigabytes.
 LARGEST_MATRIX = 2**22
 BUILT_IN = ("built-in", "built-in, channels_last")
 
@@ -23,7 +23,7 @@ Passes = dict[str, Callable[[], object]]
 
 
 class Case(NamedTuple):
-    """A layer of a generator and the shape of what it gets."""
+    """A layer of a generator and the shape of its input."""
 
     name: str
     layer: nn.ConvTranspose2d
@@ -31,34 +31,34 @@ class Case(NamedTuple):
 
     @property
     def products(self) -> int:
-        """Multiplications of one forward pass: every input pixel with every weight that it meets."""
+        """Multiplications in one forward pass: every input pixel by every weight that it meets."""
         return self.input_shape[0] * math.prod(self.input_shape[2:]) * self.layer.weight.numel()
 
 
 class Result(NamedTuple):
-    """One candidate's forward pass, or forward and backward pass."""
+    """The time of one candidate's forward pass, or of its forward and backward pass."""
 
     seconds: float  # median
-    ratio: float  # median ratio to the faster built-in, of the same turns
+    ratio: float  # median of the ratios to the faster built-in within a turn
 
 
 class Row(NamedTuple):
-    """What was measured of one candidate on one layer."""
+    """The measurements of one candidate on one layer."""
 
     case: Case
     candidate: str
     forward: Result
     both: Result
-    peak: int | None  # bytes beyond what was there before, forward and backward
+    peak: int | None  # bytes beyond those held before, forward and backward
 
     @property
     def gflops(self) -> float:
-        """Useful operations per second, forward and backward, in 10^9: a product and a sum are two."""
+        """Useful operations per second, forward and backward, in 10^9; a product and a sum count as two."""
         return 6 * self.case.products / self.both.seconds / 1e9
 
 
 def cases(size: int) -> list[Case]:
-    """The transposed convolutions of a generator: pytorch/examples' for 64 pixels, ours for others."""
+    """Return the transposed convolutions of a generator: pytorch/examples' for 64 pixels, ours for other sizes."""
     model = ModelConfig(width=64, latent_dim=100) if size == 64 else ModelConfig()
     network = Generator(model, (size, size), 1 if size == 28 else 3, 0 if size == 64 else 10)
     found: list[Case] = []
@@ -78,7 +78,7 @@ def cases(size: int) -> list[Case]:
 
 
 def peaks(case: Case, algorithms: list[str], device: torch.device) -> dict[str, int | None]:
-    """The `extra_memory` of each candidate on one layer, forward and backward."""
+    """Return the `extra_memory` of each candidate on one layer, forward and backward."""
     _, both = _functions(case, algorithms, device)
     return {name: extra_memory(function, device) for name, function in both.items()}
 
@@ -86,21 +86,21 @@ def peaks(case: Case, algorithms: list[str], device: torch.device) -> dict[str, 
 def measure(
     case: Case, algorithms: list[str], device: torch.device, seconds: float, peaks: dict[str, int | None]
 ) -> list[Row]:
-    """All candidates on one layer, in turns.
+    """Measure all candidates on one layer, in turns.
 
     Args:
         case: the layer.
-        algorithms: which of ours; ``"auto"`` is measured in both memory formats.
-        device: where.
-        seconds: how long to go on, for the forward pass and again for both passes; at least 5 turns.
-        peaks: what `peaks` told of these candidates.
+        algorithms: which of our algorithms; ``"auto"`` is measured in both memory formats.
+        device: where to measure.
+        seconds: how long to repeat the forward pass, and again both passes; at least 5 turns.
+        peaks: the result of `peaks` for these candidates.
     """
     forward, both = (_ratios(in_turns(passes, device, seconds)) for passes in _functions(case, algorithms, device))
     return [Row(case, name, forward[name], both[name], peaks[name]) for name in forward]
 
 
 def _functions(case: Case, algorithms: list[str], device: torch.device) -> tuple[Passes, Passes]:
-    """The candidates' forward passes, and their forward and backward passes."""
+    """Return the candidates' forward passes, and their forward and backward passes."""
     forward, both = {}, {}
     for name, layer, memory_format in _candidates(case, algorithms):
         layer.to(device).to(memory_format=memory_format)
@@ -155,7 +155,7 @@ def table(rows: list[Row]) -> str:
 
 
 def summary(rows: list[Row]) -> str:
-    """How each candidate fares over all layers that it was measured on, in a Markdown table."""
+    """Summarise each candidate over all layers that it was measured on, as a Markdown table."""
     lines = [
         "| candidate | layers | forward + backward, geometric mean | best | worst | most memory |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",

@@ -1,4 +1,4 @@
-"""How long a whole training step takes with each way to upsample."""
+"""Measure how long a whole training step takes with each way to upsample."""
 
 import dataclasses
 import statistics
@@ -17,30 +17,30 @@ REFERENCE = Upsample.builtin
 
 
 class Row(NamedTuple):
-    """What was measured of one way to upsample."""
+    """The measurements of one way to upsample."""
 
     upsample: Upsample
     seconds: float  # of a step, median
-    ratio: float  # median ratio to the built-in layer, of the same turns
+    ratio: float  # median of the ratios to the built-in layer within a turn
     images: float  # per second
-    peak: int | None  # bytes beyond what was there before
+    peak: int | None  # bytes beyond those held before
 
 
 def measure(config: Config, device: torch.device, seconds: float) -> list[Row]:
-    """All ways, in turns, on images of noise.
+    """Measure all ways to upsample, in turns, on images of noise.
 
     Args:
-        config: a run's settings; ``model.upsample`` does not matter.
-        device: where.
-        seconds: how long to go on; at least 5 turns.
+        config: a run's settings; ``model.upsample`` is ignored.
+        device: where to measure.
+        seconds: how long to repeat the steps; at least 5 turns.
     """
     with memory_given_back():
         steps = {upsample: _steps(config, upsample, device, engine.train_step) for upsample in Upsample}
         peaks = {upsample: extra_memory(function, device) for upsample, function in steps.items()}
-    if device.type == "cuda":  # as a training does them; what is recorded keeps its memory
+    if device.type == "cuda":  # record them, as training does; after `peaks`, as a recording keeps its memory
         for upsample in Upsample:
             steps[upsample] = _steps(config, upsample, device, cuda_graphs.train_step_on(device, config))
-            steps[upsample]()  # the second call records
+            steps[upsample]()  # in_turns makes the second call, which records
     times = in_turns({str(upsample): function for upsample, function in steps.items()}, device, seconds)
     rows = []
     for upsample in steps:
@@ -63,7 +63,7 @@ def table(rows: list[Row]) -> str:
 def _steps(
     config: Config, upsample: Upsample, device: torch.device, train_step: Callable[..., object]
 ) -> Callable[[], None]:
-    """As many steps as there are between two penalties, so that each turn has one."""
+    """Return a function that runs the steps from one penalty to the next, so that each turn has one penalty."""
     algorithm = config.model.algorithm if upsample is Upsample.scratch else Algorithm.auto
     model = dataclasses.replace(config.model, upsample=upsample, algorithm=algorithm)
     config = dataclasses.replace(config, model=model, steps=max(config.steps, config.loss.penalty_every))
@@ -74,7 +74,7 @@ def _steps(
     labels = torch.arange(config.batch_size, device=device) % CLASSES if classes else None
 
     def steps() -> None:
-        state.step = 0  # however often: beyond the run's own steps its learning rate would be negative
+        state.step = 0  # in every call: beyond the run's last step the learning rate would be negative
         for _ in range(config.loss.penalty_every):
             train_step(state, config, images, labels)
 

@@ -1,7 +1,7 @@
-"""Measuring so that a noisy machine says the same twice.
+"""Measure so that a noisy machine gives the same result twice.
 
-The candidates take turns in one process, and what counts is the median of the ratios within a turn: what
-slows the machine down for a while slows down both.
+The candidates take turns in one process, and the result is the median of the ratios within a turn: whatever
+slows the machine down for a while slows down both candidates.
 """
 
 import ctypes
@@ -17,16 +17,16 @@ import torch
 
 from dcgan.device import forget_peak_memory, peak_memory
 
-# As mallopt(3) knows them: how much free memory is kept, and from which size on a tensor gets memory of its own.
+# Parameters of mallopt(3): how much free memory is kept, and from which size on a tensor gets memory of its own.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 
 def in_turns(
     functions: dict[str, Callable[[], object]], device: torch.device, seconds: float
 ) -> dict[str, list[float]]:
-    """Wall times of the functions, called one after the other again and again, in seconds."""
+    """Call the functions one after the other, again and again, and return their wall times in seconds."""
     times: dict[str, list[float]] = {name: [] for name in functions}
-    for function in functions.values():  # what is set up on the first call
+    for function in functions.values():  # the first call may set things up
         function()
     start = time.perf_counter()
     while time.perf_counter() - start < seconds or len(times[next(iter(times))]) < 5:
@@ -40,11 +40,11 @@ def in_turns(
 
 
 def extra_memory(function: Callable[[], object], device: torch.device) -> int | None:
-    """Most bytes that a call held beyond what was there before, median of three; None where the system does not tell.
+    """Return the most bytes that a call adds to those held before, median of three; None if the system does not tell.
 
-    Exact on Linux within `memory_given_back`; elsewhere the gaps between what is held may count, or hide a peak.
+    The result is exact on Linux within `memory_given_back`. Elsewhere, gaps in the memory may count, or hide a peak.
     """
-    function()  # what is set up on the first call
+    function()  # the first call may set things up
     peaks = []
     for _ in range(3):
         if sys.platform == "linux":
@@ -59,9 +59,9 @@ def extra_memory(function: Callable[[], object], device: torch.device) -> int | 
 
 @contextmanager
 def memory_given_back() -> Iterator[None]:
-    """Where each tensor has memory of its own that goes back to the system when it is freed, on Linux.
+    """On Linux, give each large tensor memory of its own, which goes back to the system when the tensor is freed.
 
-    To be entered before any large tensor is made: one that was freed elsewhere leaves a gap which others are put in.
+    Enter this before any large tensor is made: one freed outside leaves a gap, which other tensors then fill.
     """
     if sys.platform != "linux":
         yield
@@ -70,20 +70,20 @@ def memory_given_back() -> Iterator[None]:
     libc.mallopt(M_MMAP_THRESHOLD, 2**16)
     try:
         yield
-    finally:  # what it comes to by itself where tensors are large
+    finally:  # the values that malloc itself reaches with large tensors
         libc.mallopt(M_MMAP_THRESHOLD, 2**25)
         libc.mallopt(M_TRIM_THRESHOLD, 2**26)
 
 
 def product_rate(device: torch.device, size: int = 2048) -> float:
-    """GFLOP/s of a plain float32 matrix product: what the machine can do."""
+    """Return the GFLOP/s of a plain float32 matrix product, as a measure of what the machine can do."""
     a = torch.randn(size, size, device=device)
     times = in_turns({"product": lambda: a @ a}, device, 2.0)["product"]
     return 2 * size**3 / statistics.median(times) / 1e9
 
 
 def machine(device: torch.device) -> str:
-    """The machine in a line."""
+    """Describe the machine in one line."""
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
     elif device.type == "mps":

@@ -1,13 +1,13 @@
-"""Six ways to compute one and the same transposed convolution, from plain tensor operations.
+"""Six ways to compute the same transposed convolution from plain tensor operations.
 
-Each takes the input, the weight and a `Geometry` and gives the same numbers; they differ in what they
-make visible and in what they cost. None calls a transposed convolution of the framework. The gradients are the
-same for all, see `gradients`.
+Each takes the input, the weight and a `Geometry`, and returns the same numbers. They differ in what they make
+visible and in what they cost. None calls a transposed convolution of the framework. All share the same
+gradients, see `gradients`.
 
-Read ``part(x, i, j)`` as ``x[i, j]``, and what is made `like_products` as zeros; `cutting` says why.
+Read ``part(x, i, j)`` as ``x[i, j]``, and ``like_products(x, weight)`` as ``x``; `cutting` explains why.
 
 Legend: ``N`` batch, ``C`` input channels, ``O`` output channels, ``G`` groups, ``H W`` input size,
-``K L`` kernel size, ``Y X`` output size; ``c`` and ``o`` are channels of one group.
+``K L`` kernel size, ``Y X`` output size; ``c`` and ``o`` are the input and output channels of one group.
 """
 
 import itertools
@@ -30,20 +30,20 @@ from dcgan.conv_transpose.graphs import loses_writes, plain_only, remembered
 
 Algorithm = Callable[[Tensor, Tensor, Geometry], Tensor]
 
-# Elements of each factor that `gemm` multiplies and in what it adds up at once: 2 MB in float32.
+# Most elements in the pixels, and in the sums, that `gemm` processes at once: 2 MB each in float32.
 ELEMENTS_PER_CHUNK = 2**19
-# With at most so many output channels `subpixel` is quicker on a CPU: forward and backward in 0.5 to 0.95 of the time
-# of `gemm`. With many it is about as quick, but `gemm` rounds less.
+# Up to this many output channels, `subpixel` is faster on a CPU: forward and backward take 0.5 to 0.95 of the time of
+# `gemm`. With many channels it is about as fast, but `gemm` rounds less.
 FEW_CHANNELS = 8
-# More than so many small copies, or convolutions, take longer than a large one more.
+# With more phases than this, a small copy or convolution for each takes longer than one additional large one.
 MANY_PHASES = 16
 
 
 def scatter(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     """The definition: every input pixel adds its own scaled copy of the kernel to the output.
 
-    Done for one kernel tap at a time, for all pixels at once: a tap's contributions land ``stride``
-    apart, shifted by the tap's position in the kernel. Where a graph loses what is written, it is `subpixel`.
+    The loop handles one kernel tap at a time, for all pixels at once. A tap's contributions land ``stride``
+    apart, shifted by the tap's position in the kernel. Where a graph loses writes, `subpixel` takes over.
     """
     if loses_writes():
         return subpixel(x, weight, geometry)
@@ -62,10 +62,10 @@ def scatter(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
 
 
 def zero_insert(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
-    """The textbook: zeros between the pixels, a border, then an ordinary convolution.
+    """The textbook method: insert zeros between the pixels, add a border, then convolve.
 
-    ``S - 1`` zeros, padding ``F - P - 1``, and the kernel flipped. Easy to picture and wasteful: of every
-    ``stride * stride`` products all but one are with a zero.
+    It inserts ``S - 1`` zeros, pads by ``F - P - 1`` and flips the kernel. This is easy to picture but
+    wasteful: of every ``stride * stride`` products, all but one are with a zero.
     """
     (k, l), (dh, dw) = geometry.kernel_size, geometry.dilation
     x = spread(x, geometry.stride)
@@ -78,23 +78,23 @@ def zero_insert(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
 
 
 def matrix(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
-    """The dense layer's view: the convolution is a sparse matrix, and this multiplies by its transpose."""
+    """The dense layer's view: the convolution is a sparse matrix; multiply by its transpose."""
     n, outputs = x.shape[0], geometry.groups * weight.shape[1]
     columns = convolution_matrix(weight, geometry).t() @ x.reshape(n, x.shape[1:].numel()).t()  # (O * Y * X, N)
     return columns.t().reshape(n, outputs, *geometry.output_size)
 
 
 def gemm(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
-    """Matrix products that add up where they land: `scatter` with its arithmetic gathered.
+    """Matrix products that accumulate where they land: `scatter` with its arithmetic gathered.
 
-    The full output is cut into places of ``stride * stride`` pixels, one row of a matrix each, and the
-    kernel into blocks of that size. An input pixel adds one block to its own place and the others to the
-    places below and beside it. With as many input pixels to a line as there are places (the last ones zero),
-    "below" and "beside" are so and so many rows further on for all pixels alike. So every block is one
-    matrix product with all pixels, which the multiplication itself adds to the rows where it lands. Nearly
-    all of the time goes into multiplying, by no inserted zero unless the kernel is dilated, and nothing
-    larger than the output is written. A few images at a time, so that the sums stay in the cache until they
-    go to the output. All of this is writing into memory, which may get lost in a graph: there it is `subpixel`.
+    The full output is divided into places of ``stride * stride`` pixels, each a row of a matrix, and the kernel
+    into blocks of that size. An input pixel adds one block to its own place and the other blocks to the places
+    below and to the right. Zeros at the end of each input line make it as long as a line of places, so "below"
+    and "to the right" are the same row offset for every pixel. Each block is then one matrix product with all
+    pixels, and the multiplication itself adds the product to the rows where it lands. Nearly all of the time goes
+    into multiplying, no factor is an inserted zero unless the kernel is dilated, and nothing larger than the output
+    is written. A few images are processed at a time, so that the sums stay in the cache until they go to the output.
+    A graph may lose these writes into memory; there `subpixel` takes over.
     """
     if plain_only():
         return subpixel(x, weight, geometry)
@@ -107,14 +107,14 @@ def gemm(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     sh, sw = blocks.shape[3:5]
     blocks = blocks.reshape(*blocks.shape[:3], sh * sw * outputs)  # (down, across, C, sh * sw * O)
     tall, wide = map(effective_kernel_size, geometry.kernel_size, geometry.dilation)
-    height, width = h + blocks.shape[0] - 1, w + blocks.shape[1] - 1  # in places
+    height, width = h + blocks.shape[0] - 1, w + blocks.shape[1] - 1  # measured in places
 
     like, last = like_products(x, weight), is_channels_last(x) or is_channels_last(weight)
-    x = x.permute(0, 2, 3, 1).contiguous()  # once: every product below reads pixels, channel by channel
+    x = x.permute(0, 2, 3, 1).contiguous()  # once: the products below read the channels of a pixel side by side
     starts, m = _parts(n, height * width * max(blocks.shape[2:]))
     pixels = x.new_empty(h, width, m, c)
     pixels[:, w:].zero_()
-    count = (h * width - blocks.shape[1] + 1) * m  # without the zeros after the last pixel
+    count = (h * width - blocks.shape[1] + 1) * m  # leaves out the zeros after the last pixel
     rows = pixels.view(h * width * m, c).narrow(0, 0, count)
     sums = like.new_empty(height * width * m, blocks.shape[3])
     places = sums.view(height, width, m, 1, sh, sw, outputs).permute(2, 3, 6, 0, 4, 1, 5)
@@ -122,7 +122,7 @@ def gemm(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
 
     for start in starts:
         pixels[:, :w] = x.narrow(0, start, m).permute(1, 2, 0, 3)
-        sums.narrow(0, count, sums.shape[0] - count).zero_()  # the first product covers the others
+        sums.narrow(0, count, sums.shape[0] - count).zero_()  # the first product overwrites the other rows
         for i, j in itertools.product(*map(range, blocks.shape[:2])):
             landing = sums.narrow(0, (i * width + j) * m, count)
             taps = (tall - i * sh, wide - j * sw)
@@ -134,12 +134,12 @@ def gemm(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
 
 
 def phase(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
-    """Stride-1 convolutions, one for each of the ``stride * stride`` positions that an output pixel can have.
+    """Stride-1 convolutions, one for each of the ``stride * stride`` phases that an output pixel can have.
 
-    Output pixels a stride apart meet the same taps, so each such phase is an ordinary convolution of the
-    input with a part of the kernel; interleaved, the phases are the output (the sub-pixel convolution of
-    Shi et al. 2016, arXiv 1609.07009). No product is with an inserted zero and none is thrown away. Where a graph
-    loses what is written, it is `subpixel`.
+    Output pixels a stride apart meet the same taps, so each such phase is an ordinary convolution of the input
+    with a part of the kernel. Interleaving the phases gives the output (the sub-pixel convolution of Shi et al. 2016,
+    arXiv 1609.07009). No product is with an inserted zero, and none is discarded. Where a graph loses writes,
+    `subpixel` takes over.
     """
     if loses_writes():
         return subpixel(x, weight, geometry)
@@ -158,9 +158,9 @@ def phase(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
 def subpixel(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     """One stride-1 convolution for all phases at once, whose channels then become pixels (Shi et al. 2016).
 
-    As in `gemm` the full output is cut into places of ``stride * stride`` pixels and the kernel into blocks of that
-    size. The convolution, with the blocks for its taps, gives all numbers of a place as channels. It computes a little
-    more than `phase`, at the border and where blocks are filled up with zeros, but all at once.
+    As in `gemm`, the full output is divided into places of ``stride * stride`` pixels and the kernel into blocks of
+    that size. The blocks are the taps of the convolution, which returns all numbers of a place as channels. It computes
+    slightly more than `phase`, at the border and where zeros fill up blocks, but in one convolution.
     """
     (n, c), groups, outputs = x.shape[:2], geometry.groups, weight.shape[1]
     blocks = kernel_blocks(weight, geometry).flip(0, 1)
@@ -182,11 +182,11 @@ def subpixel(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
 
 
 def auto(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
-    """The fastest for a DCGAN's layers: `gemm` on a CPU, if many channels come out; else, and elsewhere, `subpixel`.
+    """The fastest for a DCGAN's layers: `gemm` on a CPU for many output channels, otherwise `subpixel`.
 
-    Everywhere `phase` is for dilation, whose zeros the others would multiply by; and, unless the stride makes too many
-    phases, for groups, whose many small products a grouped convolution does at once, and for export, as PyTorch 2.11
-    can export nothing else for all heights and widths.
+    On every device it is `phase` for dilation, because the others would multiply by the inserted zeros. Unless the
+    stride makes too many phases, it is also `phase` for groups, because a grouped convolution computes their many small
+    products at once, and in export, because PyTorch 2.11 cannot export `subpixel` for all heights and widths.
     """
     few_phases = math.prod(geometry.stride) <= MANY_PHASES
     if max(geometry.dilation) > 1 or (few_phases and (geometry.groups > 1 or torch.compiler.is_exporting())):
@@ -199,10 +199,10 @@ ALGORITHMS = {function.__name__: function for function in (auto, gemm, phase, su
 
 
 def algorithm_named(name: str) -> Algorithm:
-    """The algorithm that ``algorithm=name`` asks for.
+    """Return the algorithm that ``algorithm=name`` selects.
 
     Raises:
-        ValueError: if there is none of that name.
+        ValueError: if no algorithm has that name.
     """
     if name not in ALGORITHMS:
         raise ValueError(f"algorithm={name!r} is unknown; choose one of {', '.join(ALGORITHMS)}")
@@ -210,19 +210,19 @@ def algorithm_named(name: str) -> Algorithm:
 
 
 def convolution_matrix(weight: Tensor, geometry: Geometry) -> Tensor:
-    """The convolution that `geometry` is the transpose of, as a sparse matrix.
+    """Return, as a sparse matrix, the convolution that `geometry` is the transpose of.
 
     Args:
         weight: ``(C, O / groups, K, L)``.
-        geometry: the sizes; its input is the convolution's output and the other way round.
+        geometry: the sizes; its input is the convolution's output and vice versa.
 
     Returns:
-        A sparse tensor ``(C * H * W, O * Y * X)``. Times a flattened ``(O, Y, X)`` image it is the
+        A sparse tensor ``(C * H * W, O * Y * X)``. The matrix times a flattened ``(O, Y, X)`` image is the
         convolution; its transpose times a flattened ``(C, H, W)`` map is the transposed convolution.
     """
     (h, w), (y, x), groups = geometry.input_size, geometry.output_size, geometry.groups
     c, o = weight.shape[0] // groups, weight.shape[1]
-    # One dimension each for group, c, o, row, tap, column, tap: every product that the convolution makes.
+    # One dimension each for group, c, o, row, vertical tap, column, horizontal tap: an element for every product.
     group, into, out, row, i, column, j = torch.meshgrid(
         *(torch.arange(size, device=weight.device) for size in (groups, c, o, h, weight.shape[2], w, weight.shape[3])),
         indexing="ij",
@@ -233,14 +233,14 @@ def convolution_matrix(weight: Tensor, geometry: Geometry) -> Tensor:
     into, outof = group * c + into, group * o + out
     places = torch.stack([(into * h + row) * w + column, (outof * y + top) * x + left])
     shape = (groups * c * h * w, groups * o * y * x)
-    with torch.sparse.check_sparse_tensor_invariants(False):  # said explicitly, or PyTorch warns
+    with torch.sparse.check_sparse_tensor_invariants(False):  # explicit, because PyTorch warns otherwise
         return torch.sparse_coo_tensor(places[:, inside], weight[into, out, i, j][inside], shape, device=weight.device)
 
 
 def _parts(n: int, numbers: int) -> tuple[Sequence[int], int]:
-    """Where to begin and how many images to take at once, of ``n`` with so many numbers each.
+    """Divide ``n`` images of ``numbers`` elements each into parts; return where each begins, and their common size.
 
-    The last part overlaps the one before it where they do not come out even.
+    The last part overlaps the one before it if the parts do not divide ``n`` evenly.
     """
     parts = -(-n // max(1, ELEMENTS_PER_CHUNK // numbers))
     at_once = -(-n // max(1, parts))
@@ -248,13 +248,13 @@ def _parts(n: int, numbers: int) -> tuple[Sequence[int], int]:
 
 
 def _room(like: Tensor, n: int, channels: int, geometry: Geometry, last: bool) -> Tensor:
-    """For the output, in channels_last if ``last``."""
+    """Return uninitialised memory for the output, in channels_last if ``last``."""
     size = (n, channels, *geometry.output_size)
     return like.new_empty_strided(size, strides_of(size, last))
 
 
 def _image(places: Tensor, geometry: Geometry, last: bool) -> Tensor:
-    """What stands at each place, ``(N, G, O, H, sh, W, sw)``, as the output, in channels_last if ``last``."""
+    """Arrange the numbers of each place, ``(N, G, o, H, sh, W, sw)``, as the output, in channels_last if ``last``."""
     n, groups, outputs, height, sh, width, sw = places.shape
     size, channels = (height * sh, width * sw), groups * outputs
     if last:
@@ -265,7 +265,7 @@ def _image(places: Tensor, geometry: Geometry, last: bool) -> Tensor:
 
 
 def _write(places: Tensor, output: Tensor, geometry: Geometry) -> None:
-    """Write `_image` to the output without making it first: cropped and interleaved at once, phase by phase."""
+    """Write `_image` to the output; with few phases, crop and interleave phase by phase without making it first."""
     n, groups, outputs, height, sh, width, sw = places.shape
     (top, left), (y, x), size = geometry.padding, geometry.output_size, (height * sh, width * sw)
     if (top, left, y, x) == (0, 0, *size):
@@ -284,7 +284,7 @@ def _write(places: Tensor, output: Tensor, geometry: Geometry) -> None:
 
 @remembered
 def _pixels_of_phases(stride: int, padding: int, places: int, output_size: int) -> tuple[tuple[slice, slice], ...]:
-    """For each phase along an axis its output pixels, and the places where they stand."""
+    """Return, for each phase along an axis, its output pixels and the places that hold them."""
     pixels = []
     for phase in range(stride):
         first = max(phase - padding, (phase - padding) % stride)
@@ -295,9 +295,9 @@ def _pixels_of_phases(stride: int, padding: int, places: int, output_size: int) 
 
 
 def _columns(taps: Pair, stride: Pair, outputs: int) -> list[Pair]:
-    """First and number of the columns of a block that have a tap, where the kernel has so many rows and columns left.
+    """Return ``(first, count)`` of each run of columns of a block that hold taps; the kernel has ``taps`` left.
 
-    The others are zeros, by which nothing need be multiplied.
+    The other columns are zeros, so multiplying by them is unnecessary.
     """
     tall, wide = map(min, taps, stride)
     if wide == stride[1]:
@@ -306,7 +306,7 @@ def _columns(taps: Pair, stride: Pair, outputs: int) -> list[Pair]:
 
 
 def _flipped(weight: Tensor, groups: int) -> Tensor:
-    """The kernel ``(O, c, K, L)`` of the convolution that does the work of a transposed one."""
+    """Return the kernel ``(O, c, K, L)`` of the ordinary convolution that computes the transposed one."""
     c, o, *kernel_size = weight.shape
     weight = weight.flip(2, 3).reshape(groups, c // groups, o, *kernel_size)
     return weight.transpose(1, 2).reshape(groups * o, c // groups, *kernel_size)
@@ -318,17 +318,17 @@ class _Phase(NamedTuple):
     pixels: slice
     taps: slice
     dilation: int
-    border: Pair  # zeros before and after the input; negative where pixels are left out
+    border: Pair  # zeros before and after the input; negative where input pixels are cropped
 
 
 def _phases(
     size: int, kernel_size: int, stride: int, padding: int, dilation: int, output_size: int
 ) -> Iterator[_Phase]:
-    """The phases of an axis that any tap reaches.
+    """Yield the phases of an axis that at least one tap reaches.
 
-    A pixel ``i`` and a tap ``k`` meet at ``i * stride + k * dilation``. So the taps of a phase are
-    ``stride / g`` apart and what they meet is ``dilation / g`` pixels apart, with ``g`` the greatest
-    common divisor of both.
+    Input pixel ``i`` and tap ``k`` meet at ``i * stride + k * dilation`` in the full output. So the taps of a
+    phase are ``stride / g`` apart, and the input pixels that they meet are ``dilation / g`` apart, with ``g``
+    the greatest common divisor of stride and dilation.
     """
     divisor = math.gcd(stride, dilation)
     for first in range(stride):
@@ -336,7 +336,7 @@ def _phases(
             break
         position = first + padding
         reaching = (k for k in range(min(kernel_size, stride // divisor)) if (position - k * dilation) % stride == 0)
-        for tap in reaching:  # one or none
+        for tap in reaching:  # at most one
             taps = slice(tap, None, stride // divisor)
             reach = (len(range(kernel_size)[taps]) - 1) * dilation // divisor
             pixel = (position - tap * dilation) // stride

@@ -1,6 +1,6 @@
-"""The sizes of convolutions and transposed convolutions, one axis at a time, and all of one in `Geometry`.
+"""The sizes of convolutions and transposed convolutions: formulas for one axis, and `Geometry` for a whole call.
 
-Letters as in Stanford's course CS231n, the rest as in Dumoulin and Visin 2016 (arXiv 1603.07285): input size
+The letters follow Stanford's course CS231n, the rest Dumoulin and Visin 2016 (arXiv 1603.07285): input size
 ``W1``, output size ``W2``, kernel ``F``, stride ``S``, padding ``P``. A dilated kernel spans
 ``d * (F - 1) + 1`` pixels, and that span takes the place of ``F`` in every formula. All sizes are in pixels.
 """
@@ -18,7 +18,7 @@ def effective_kernel_size(kernel_size: int, dilation: int = 1) -> int:
 def conv_output_size(size: int, kernel_size: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> int:
     """Output size of a convolution: ``W2 = floor((W1 - F + 2P) / S) + 1``.
 
-    The floor is why one ``W2`` can come from several ``W1``, see `conv_input_sizes`.
+    Because of the floor, several ``W1`` can give the same ``W2``, see `conv_input_sizes`.
     """
     return (size + 2 * padding - effective_kernel_size(kernel_size, dilation)) // stride + 1
 
@@ -26,7 +26,7 @@ def conv_output_size(size: int, kernel_size: int, stride: int = 1, padding: int 
 def conv_input_sizes(output_size: int, kernel_size: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> range:
     """All ``stride`` input sizes that a convolution maps to ``output_size``, smallest first.
 
-    The ``i``-th of them is what the transposed convolution gives with ``output_padding=i``.
+    The ``i``-th of them, counted from 0, is the transposed convolution's output size with ``output_padding=i``.
     """
     smallest = conv_transpose_output_size(output_size, kernel_size, stride, padding, 0, dilation)
     return range(smallest, smallest + stride)
@@ -35,7 +35,7 @@ def conv_input_sizes(output_size: int, kernel_size: int, stride: int = 1, paddin
 def transpose_padding(kernel_size: int, padding: int = 0, dilation: int = 1) -> int:
     """Padding of the convolution that computes the transpose: ``P_T = F - P - 1``.
 
-    Negative where the padding is larger than ``F - 1``: then the input is cropped instead.
+    It is negative if the padding is larger than ``F - 1``; the input is then cropped instead.
     """
     return effective_kernel_size(kernel_size, dilation) - padding - 1
 
@@ -46,14 +46,14 @@ def inserted_zeros(stride: int) -> int:
 
 
 def full_output_size(size: int, kernel_size: int, stride: int = 1, dilation: int = 1) -> int:
-    """Size before any cropping, ``(W2 - 1) S + F``: what every framework's transposed convolution is a window of."""
+    """Output size before any cropping: ``(W2 - 1) S + F``. Every framework returns a window of this full output."""
     return (size - 1) * stride + effective_kernel_size(kernel_size, dilation)
 
 
 def overlap(kernel_size: int, stride: int = 1, dilation: int = 1) -> tuple[int, int]:
     """The fewest and the most taps that meet at an output pixel, along an axis and away from the border.
 
-    Where they differ, equal weights make an even input uneven: a checkerboard (Odena et al. 2016).
+    If the two differ, equal weights turn a constant input into an uneven output: a checkerboard (Odena et al. 2016).
     """
     counts = [sum((pixel - tap * dilation) % stride == 0 for tap in range(kernel_size)) for pixel in range(stride)]
     return min(counts), max(counts)
@@ -71,8 +71,8 @@ def output_padding_for(
 ) -> int:
     """The ``output_padding`` with which a transposed convolution turns ``size`` into ``output_size``.
 
-    This is what the argument is for: the strided convolution floors away up to ``stride - 1`` pixels,
-    and its mirror needs to be told which of the possible input sizes it came from.
+    This is the purpose of the argument: the floor of a strided convolution drops up to ``stride - 1`` pixels,
+    so its transpose must be told which of the possible input sizes to restore.
 
     Raises:
         ValueError: if no convolution of this geometry maps ``output_size`` to ``size``.
@@ -88,9 +88,9 @@ def output_padding_for(
 
 
 def same_padding(size: int, kernel_size: int, stride: int = 1, dilation: int = 1) -> tuple[int, int]:
-    """*Same* padding of a convolution, before and after, so that ``W2 = ceil(W1 / S)``.
+    """*Same* padding of a convolution, ``(before, after)``, so that ``W2 = ceil(W1 / S)``.
 
-    An odd number of pixels leaves the larger half for the end, as TensorFlow has it.
+    If the total is odd, the larger half goes to the end, as in TensorFlow.
     """
     output_size = -(-size // stride)
     total = max((output_size - 1) * stride + effective_kernel_size(kernel_size, dilation) - size, 0)
@@ -98,28 +98,28 @@ def same_padding(size: int, kernel_size: int, stride: int = 1, dilation: int = 1
 
 
 def full_padding(kernel_size: int, dilation: int = 1) -> int:
-    """*Full* padding of a convolution, ``F - 1``: every output that sees at least one pixel."""
+    """*Full* padding of a convolution, ``F - 1``: every output pixel that sees at least one input pixel is kept."""
     return effective_kernel_size(kernel_size, dilation) - 1
 
 
 def same_crop(
     size: int, kernel_size: int, stride: int = 1, dilation: int = 1, output_size: int | None = None
 ) -> tuple[int, int]:
-    """What the transpose of a *same* convolution crops of its full output, before and after.
+    """The crop ``(before, after)`` of the full output in the transpose of a *same* convolution.
 
-    Where the padding of that convolution was uneven, so is the crop, which ``padding`` and
-    ``output_padding`` cannot say: with kernel 3 and stride 2 it is (0, 1). A negative number extends.
+    If the padding of that convolution is uneven, so is the crop. ``padding`` and ``output_padding`` cannot
+    express such a crop: with kernel 3 and stride 2 it is (0, 1). A negative number extends the output.
 
     Args:
         size: input size of the transposed convolution.
         kernel_size: ``F``.
         stride: ``S``.
         dilation: step between the taps.
-        output_size: one of the ``stride`` sizes whose *same* convolution has ``size`` outputs; the largest
-            of them, ``size * stride``, if not given.
+        output_size: one of the ``stride`` sizes that the *same* convolution maps to ``size``; the default is
+            the largest of them, ``size * stride``.
 
     Raises:
-        ValueError: if ``output_size`` is none of them.
+        ValueError: if ``output_size`` is not one of these sizes.
     """
     output_size = size * stride if output_size is None else output_size
     if not (size - 1) * stride < output_size <= size * stride:
@@ -132,11 +132,11 @@ def same_crop(
 
 
 class Geometry(NamedTuple):
-    """All sizes of one transposed convolution, as ``(height, width)`` pairs, and which window is wanted.
+    """All sizes of one transposed convolution, as ``(height, width)`` pairs, and the window that it returns.
 
-    Every framework's transposed convolution is a window of the same full output: it begins at
-    ``padding``, which may be negative, is ``output_size`` long, and is zero where it reaches beyond the
-    full output.
+    Every framework's transposed convolution returns a window of the same full output. The window begins at
+    ``padding``, which may be negative, and has size ``output_size``. Where it reaches beyond the full output,
+    it is zero.
     """
 
     input_size: Pair
@@ -149,7 +149,7 @@ class Geometry(NamedTuple):
 
     @property
     def full_size(self) -> Pair:
-        """Size of the output before any cropping."""
+        """Output size before any cropping."""
         axes = zip(self.input_size, self.kernel_size, self.stride, self.dilation, strict=True)
         height, width = (full_output_size(*axis) for axis in axes)
         return height, width

@@ -1,6 +1,6 @@
-"""The ordinary convolution, and its gradient by the weight: what the transposed one is made of.
+"""The ordinary convolution and its gradient by the weight, from which the transposed one is built.
 
-Both are PyTorch's, but where the kernel has a single position: there they are one matrix product.
+Both call PyTorch, except on a CPU where the kernel has a single position; there each is one matrix product.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ def convolve(
     dilation: Pair = (1, 1),
     groups: int = 1,
 ) -> Tensor:
-    """`torch.nn.functional.conv2d`.
+    """Convolve as `torch.nn.functional.conv2d` does.
 
     Shapes: image ``(N, I, Y, X)`` and weight ``(J, I / groups, K, L)`` to map ``(N, J, H, W)``.
     """
@@ -44,12 +44,12 @@ def correlate(
     dilation: Pair = (1, 1),
     groups: int = 1,
 ) -> Tensor:
-    """The gradient of `convolve` by its weight, of floating and complex numbers.
+    """The gradient of `convolve` by its weight, for floating-point and complex numbers.
 
     Shapes: image ``(N, I, Y, X)`` and gradient by the map ``(N, J, H, W)`` to ``(J, I / groups, K, L)``.
     """
     geometry = (kernel_size, stride, padding, dilation, groups)
-    if x.is_complex():  # of which PyTorch's operator takes none
+    if x.is_complex():  # PyTorch's operator does not support these
         of_real, of_imaginary = (
             torch.complex(correlate(x.real, of, *geometry), correlate(x.imag, of, *geometry)) for of in (y.real, y.imag)
         )
@@ -61,7 +61,7 @@ def correlate(
         back = [order.index(axis) for axis in range(4)]
         by_product: Tensor = product.reshape(y.shape[1], *patches.shape[1:]).permute(back)
         return by_product
-    # In the memory format of a weight, whose numbers do not matter; torch.nn.grad gives none of channels_last.
+    # `like` is a weight that sets the memory format; its values do not matter. torch.nn.grad never gives channels_last.
     shape = (y.shape[1], x.shape[1] // groups, *kernel_size)
     like = x.new_empty_strided(shape, strides_of(shape, is_channels_last(x)))
     how = (list(stride), list(padding), list(dilation), False, [0, 0], groups)
@@ -72,7 +72,7 @@ def correlate(
 def is_channels_last(x: Tensor) -> bool:
     """Whether the strides of ``x`` ``(N, C, H, W)`` are those of channels_last.
 
-    PyTorch's own rule: where sizes of 1 make both formats possible, the strides still tell.
+    This is PyTorch's own rule: where sizes of 1 make both formats possible, the strides still decide.
     """
     (_, c, h, w), (of_n, of_c, of_h, of_w) = x.shape, x.stride()
     inner_first = of_c * c <= of_w and of_w * w <= of_h and of_h * h <= of_n
@@ -80,13 +80,13 @@ def is_channels_last(x: Tensor) -> bool:
 
 
 def strides_of(size: Sequence[int], last: bool) -> tuple[int, ...]:
-    """Those of an image ``(N, C, H, W)`` in channels_last if ``last``, else in PyTorch's usual memory format."""
+    """Return the strides of ``(N, C, H, W)`` in channels_last if ``last``, else in PyTorch's usual memory format."""
     _, c, h, w = size
     return (h * w * c, 1, w * c, c) if last else (c * h * w, h * w, w, 1)
 
 
 def _has_one_position(x: Tensor, kernel_size: Pair, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> bool:
-    """Whether there is one matrix product to make, three times as fast on a CPU as PyTorch's convolution."""
+    """Whether one matrix product will do, which on a CPU is three times as fast as PyTorch's convolution."""
     if x.device.type != "cpu" or groups > 1 or plain_only():
         return False
     axes = zip(x.shape[2:], kernel_size, stride, padding, dilation, strict=True)
@@ -94,17 +94,17 @@ def _has_one_position(x: Tensor, kernel_size: Pair, stride: Pair, padding: Pair,
 
 
 def _covered(x: Tensor, kernel_size: Pair, padding: Pair, dilation: Pair) -> Tensor:
-    """What the first position of a kernel covers, ``(N, I, K, L)``."""
+    """Return the pixels under the taps of a kernel in its first position, ``(N, I, K, L)``."""
     (top, left), (height, width) = padding, map(effective_kernel_size, kernel_size, dilation)
     x = F.pad(x, (left, left, top, top)) if any(padding) else x
     return part(x, ALL, ALL, slice(0, height, dilation[0]), slice(0, width, dilation[1]))
 
 
 def _rows(x: Tensor) -> Tensor:
-    """A matrix with a row for each image; `Tensor.flatten` is unknown to the older vmap."""
+    """Return a matrix with a row for each image; the older vmap does not support `Tensor.flatten`."""
     return x.reshape(x.shape[0], x.shape[1:].numel())
 
 
 def _order(x: Tensor) -> tuple[int, int, int, int]:
-    """The axes of an image as they lie in memory, so that rows of a matrix need no copy."""
+    """Return the axes of an image in the order of memory, so that rows of a matrix need no copy."""
     return (0, 2, 3, 1) if is_channels_last(x) else (0, 1, 2, 3)

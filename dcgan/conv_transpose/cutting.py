@@ -1,7 +1,7 @@
-"""Kernels and images, cut and put together: what the algorithms are made of.
+"""Operations that cut and assemble kernels and images, the building blocks of the algorithms.
 
-Read `part(x, i, j)` as ``x[i, j]``, and a tensor made `like_products` as one of zeros: both are longer here only for
-the older of PyTorch's two vmaps, which gradients of many directions at once (``is_grads_batched``) go through.
+Read `part(x, i, j)` as ``x[i, j]``, and `like_products(x, weight)` as ``x``. Both exist only for the older of PyTorch's
+two vmaps, which computes gradients in many directions at once (``is_grads_batched``).
 
 Legend: as in `algorithms`.
 """
@@ -15,7 +15,7 @@ ALL = slice(None)
 
 
 def spread(x: Tensor, step: Pair) -> Tensor:
-    """With zeros between the pixels, or the taps, of ``x`` ``(A, B, H, W)``, so that these are ``step`` apart."""
+    """Insert zeros between the pixels, or the taps, of ``x`` ``(A, B, H, W)``, so that these are ``step`` apart."""
     a, b, h, w = x.shape
     x = F.pad(x.reshape(a, b, h, 1, w, 1), (0, inserted_zeros(step[1]), 0, 0, 0, inserted_zeros(step[0])))
     x = x.reshape(a, b, h * step[0], w * step[1])
@@ -23,31 +23,31 @@ def spread(x: Tensor, step: Pair) -> Tensor:
 
 
 def kernel_blocks(weight: Tensor, geometry: Geometry) -> Tensor:
-    """The kernel ``(C, O, K, L)`` in blocks as large as the stride: ``(down, across, C, sh, sw, O)``.
+    """Divide the kernel ``(C, o, K, L)`` into blocks as large as the stride: ``(down, across, C, sh, sw, o)``.
 
-    Zeros fill the last blocks where the kernel does not come out even. A lone pixel meets no other: all of its kernel is
-    one block.
+    Zeros fill up the last blocks if the stride does not divide the kernel size. Along an axis with a single input pixel
+    no kernel copies overlap, so one block spans the kernel.
     """
     kernel = weight if max(geometry.dilation) == 1 else spread(weight, geometry.dilation)
     c, outputs, tall, wide = kernel.shape
     sh = tall if geometry.input_size[0] == 1 else geometry.stride[0]
     sw = wide if geometry.input_size[1] == 1 else geometry.stride[1]
     down, across = -(-tall // sh), -(-wide // sw)
-    if (down * sh, across * sw) != (tall, wide):  # padding by nothing would still copy all weights
+    if (down * sh, across * sw) != (tall, wide):  # padding by 0 would still copy the weight
         kernel = F.pad(kernel, (0, across * sw - wide, 0, down * sh - tall))
     return kernel.reshape(c, outputs, down, sh, across, sw).permute(2, 4, 0, 3, 5, 1)
 
 
 def cropped(full: Tensor, geometry: Geometry) -> Tensor:
-    """What is wanted of the full output: cropped, and extended by zeros where it is too short."""
+    """Return the window of the full output that `geometry` describes: cropped, and extended with zeros if too short."""
     (top, left), (y, x), (height, width) = geometry.padding, geometry.output_size, full.shape[2:]
     return bordered(full, -left, left + x - width, -top, top + y - height)
 
 
 def bordered(image: Tensor, left: int, right: int, top: int, bottom: int) -> Tensor:
-    """With so many zeros around it; where a number is negative, with less of the image, or of the zeros across from it.
+    """Add this many zeros at each side; a negative number crops the image there, and then the zeros opposite.
 
-    `torch.nn.functional.pad` would cut first, and find too little where all of the image goes.
+    `torch.nn.functional.pad` would crop first, and fail if it has to crop more than the image.
     """
     more = [max(0, zeros) for zeros in (left, right, top, bottom)]
     image = F.pad(image, more) if any(more) else image
@@ -57,10 +57,10 @@ def bordered(image: Tensor, left: int, right: int, top: int, bottom: int) -> Ten
 
 
 def part(x: Tensor, *index: slice) -> Tensor:
-    """``x[index]``; where that is all of ``x`` it would be an alias, unknown to the older vmap."""
+    """Return ``x[index]``, never an alias of all of ``x``, which the older vmap does not support."""
     return x[(None, *index)][0]
 
 
 def like_products(x: Tensor, weight: Tensor) -> Tensor:
-    """A tensor to make others like, to put products into: under PyTorch's older vmap, a batch if a factor is."""
+    """Return a scalar whose ``new_*`` methods make room for products: batched under the older vmap if a factor is."""
     return x.new_zeros(()) * weight.new_zeros(())

@@ -1,4 +1,4 @@
-"""`conv_transpose2d`: the arguments checked, the algorithm chosen, the bias added."""
+"""`conv_transpose2d`: check the arguments, run the chosen algorithm, add the bias."""
 
 from collections.abc import Sequence
 
@@ -31,12 +31,12 @@ def conv_transpose2d(
         input: ``(N, C, H, W)`` or ``(C, H, W)``.
         weight: ``(C, O / groups, K, L)``.
         bias: ``(O,)`` or None.
-        stride: step between the places where neighbouring input pixels put their kernels.
-        padding: rows and columns cropped from each side of the full output. Beyond PyTorch's function:
-            ``((top, bottom), (left, right))``, where a negative number extends by zeros, or the padding
-            of the convolution that this undoes: ``"valid"``, ``"same"`` or ``"full"``.
-        output_padding: further rows and columns at the bottom and the right: what ``padding`` would have cropped of the
-            full output, and zeros beyond it. Less than the stride or less than the dilation.
+        stride: step between the kernel copies that neighbouring input pixels add to the output.
+        padding: rows and columns cropped from each side of the full output. Beyond PyTorch's function, also
+            ``((top, bottom), (left, right))``, where a negative number extends the output with zeros, or the
+            name of the padding of the convolution to undo: ``"valid"``, ``"same"`` or ``"full"``.
+        output_padding: rows and columns added at the bottom and the right. They hold the part of the full output that
+            ``padding`` would have cropped, and zeros beyond it. Less than the stride or less than the dilation.
         groups: number of independent blocks of channels.
         dilation: step between the taps of the kernel.
         algorithm: a name in `dcgan.conv_transpose.ALGORITHMS`.
@@ -44,12 +44,12 @@ def conv_transpose2d(
     Returns:
         ``(N, O, Y, X)`` or ``(O, Y, X)`` with
         ``Y = (H - 1) * stride - top - bottom + dilation * (K - 1) + output_padding + 1``, in the dtype of
-        the input, or that of autocast. Float16 and bfloat16 are computed in float32 on the CPU and
-        rounded once.
+        the input, or of autocast. On the CPU, float16 and bfloat16 are computed in float32 and rounded once.
 
     Raises:
-        RuntimeError: for shapes and values that PyTorch's function refuses, naming the argument.
-        TypeError, ValueError: for what is no tensor and no integer; for an unknown algorithm or padding.
+        RuntimeError: for shapes and values that PyTorch's function rejects; the message names the argument.
+        TypeError: if an argument is not a tensor, or not an integer, where one is required.
+        ValueError: for an unknown algorithm or padding, or for ``output_padding`` with ``padding="same"``.
     """
     compute = algorithm_named(algorithm)
     input, weight, *rest = _of_one_dtype(input, weight, *(() if bias is None else (bias,)))
@@ -67,7 +67,7 @@ def conv_transpose2d(
     batch, dtype = input if input.dim() == 4 else input.unsqueeze(0), input.dtype
     if dtype in (torch.float16, torch.bfloat16) and input.device.type == "cpu":
         batch, weight, bias = batch.float(), weight.float(), bias if bias is None else bias.float()
-    # A graph gets the plain operations, whose gradients the compiler finds; it knows no `Function` with jvp.
+    # In a graph, PyTorch differentiates the plain operations itself; it cannot trace a `Function` that defines jvp.
     apply = derivative if plain_only() and compute is not ALGORITHMS["matrix"] else Derivative.apply
     output: Tensor = apply("output", batch, weight, geometry, compute)
     if bias is not None:
@@ -76,7 +76,7 @@ def conv_transpose2d(
 
 
 def _of_one_dtype(*tensors: Tensor) -> list[Tensor]:
-    """Input, weight and bias, as autocast has them: in its lower precision, unless they are float64 or not floating."""
+    """Return the tensors as autocast casts them: all floating dtypes but float64. Raise if the dtypes differ."""
     for name, tensor in zip(ARGUMENTS, tensors, strict=False):
         if not isinstance(tensor, Tensor):
             raise TypeError(f"conv_transpose2d(): {name} must be a tensor, got {tensor!r}")

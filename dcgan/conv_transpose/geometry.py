@@ -1,4 +1,4 @@
-"""From the arguments of a call to its `Geometry`: numbers, words and shapes checked, and nothing computed but sizes."""
+"""Turn the arguments of a call into its `Geometry`: check numbers, words and shapes, and compute only sizes."""
 
 from collections.abc import Iterable, Sequence
 from numbers import Integral
@@ -26,10 +26,10 @@ def geometry_of(
     groups: int,
     dilation: Pair,
 ) -> Geometry:
-    """The geometry of a valid call; one sentence naming the argument and its value for any other.
+    """Return the geometry of a valid call; raise an error that names the argument and its value for any other.
 
     Raises:
-        RuntimeError, TypeError, ValueError: as `conv_transpose2d` has them.
+        RuntimeError, TypeError, ValueError: as in `conv_transpose2d`.
     """
     _check_sizes(input_size, weight_size, bias_size, groups)
     for name, numbers, least in (
@@ -68,12 +68,12 @@ def sized(
     stride: Sequence[int],
     dilation: Sequence[int],
 ) -> tuple[Padding, Sequence[int]]:
-    """The padding and the output_padding with which an output has the last two of ``output_size``.
+    """Return the padding and the output_padding that give an output of height and width ``output_size[-2:]``.
 
     Raises:
-        ValueError: if there are none, or if ``output_size`` has neither 2 elements nor one per dimension.
+        ValueError: if none do, or if ``output_size`` has neither 2 elements nor one per dimension.
     """
-    if input.dim() not in (3, 4):  # which `geometry_of` refuses, as PyTorch's layer does: after the size
+    if input.dim() not in (3, 4):  # `geometry_of` will reject this, after the output size, as PyTorch does
         return padding, (0, 0)
     output_size = tuple(output_size)
     if len(output_size) not in (2, input.dim()):
@@ -99,12 +99,12 @@ def sized(
 
 
 def checked_padding(padding: Padding) -> str | Pair | tuple[Pair, Pair]:
-    """A name, what is cropped from both sides along each axis, or ``(top, bottom), (left, right)``.
+    """Return a name, the crop of both sides along each axis, or ``(top, bottom), (left, right)``.
 
     Raises:
         ValueError: for an unknown name.
-        RuntimeError: for negative numbers that are not given side by side, or for too many.
-        TypeError: for what is not a number.
+        RuntimeError: for a wrong count of numbers, or negative numbers unless all four sides are given.
+        TypeError: for a value that is not an integer.
     """
     if isinstance(padding, str):
         check_named(padding)
@@ -121,20 +121,20 @@ def checked_padding(padding: Padding) -> str | Pair | tuple[Pair, Pair]:
 
 
 def check_named(padding: str) -> None:
-    """Refuse a padding that is a word, but none of `NAMED_PADDINGS`, with a ValueError."""
+    """Raise a ValueError for a word that is not one of `NAMED_PADDINGS`."""
     if padding not in NAMED_PADDINGS:
         raise ValueError(f"padding={padding!r} is unknown; choose {', '.join(NAMED_PADDINGS)} or numbers")
 
 
 def pair(name: str, value: Any) -> Pair:
-    """One integer for both axes, or two, as two.
+    """Return one integer for both axes, or two integers, as a pair.
 
     Raises:
-        TypeError: for what is not an integer.
-        RuntimeError: for too many.
+        TypeError: for a value that is not an integer.
+        RuntimeError: for any other count.
     """
     if type(value) is tuple and len(value) == 2 and type(value[0]) is type(value[1]) is int:
-        return value  # most are, and isinstance with an abstract class takes its time
+        return value  # the usual case, kept fast: isinstance with an abstract class is slow
     values = tuple(value) if isinstance(value, Iterable) else (value,)
     if len(values) == 1:
         values *= 2
@@ -142,14 +142,14 @@ def pair(name: str, value: Any) -> Pair:
         raise TypeError(f"conv_transpose2d(): {name} must be ints, got {value!r}")
     if len(values) != 2:
         raise RuntimeError(f"expected {name} to be one integer or a list of 2, got {name}={value!r}")
-    first, second = (int(one) if isinstance(one, Integral) else one for one in values)  # a SymInt stays one
+    first, second = (int(one) if isinstance(one, Integral) else one for one in values)  # a SymInt stays a SymInt
     return first, second
 
 
 def _crops(padding: str | Pair | tuple[Pair, Pair], geometry: Geometry) -> tuple[Pair, Pair]:
-    """What ``padding`` crops from the full output of ``geometry``: ``(top, bottom), (left, right)``.
+    """Return what ``padding`` crops from the full output of ``geometry``: ``(top, bottom), (left, right)``.
 
-    ``"valid"`` is nothing, ``"same"`` leaves ``stride`` times the input's size, ``"full"`` is ``F - 1``.
+    ``"valid"`` crops nothing, ``"same"`` leaves ``stride`` times the input's size, ``"full"`` crops ``F - 1``.
     """
     g = geometry
     if padding == "same":
@@ -193,5 +193,5 @@ def _check_sizes(input_size: torch.Size, weight_size: torch.Size, bias_size: tor
 
 
 def _is_size(value: Any) -> bool:
-    """Whether it is an integer, or stands for one in a graph."""
+    """Whether ``value`` is an integer, or a symbol for one in a graph; a bool is not."""
     return isinstance(value, Integral | torch.SymInt) and not isinstance(value, bool)

@@ -1,13 +1,13 @@
 """Gradients of the transposed convolution, of every order, from one trilinear form.
 
-With ``T(x, w)`` the transposed convolution, ``C(y, w)`` the convolution of the same geometry and
-``W(x, y)`` the correlation of an input with an output::
+Let ``T(x, w)`` be the transposed convolution, ``C(y, w)`` the convolution of the same geometry, and
+``W(x, y)`` the correlation of an input with an output. Then::
 
     <T(x, w), y>  =  <C(y, w), x>  =  <W(x, y), w>
 
-One number from an input, a weight and an output, linear in each of the three. Its derivative by any one
-of them needs the other two, and is again linear in these; so the derivatives of `T`, `C` and `W` are `T`,
-`C` and `W`, and no order of differentiation leads to a transposed convolution of the framework.
+This form maps an input, a weight and an output to one number, and is linear in each of the three. Its derivative
+by any one of them depends on the other two, and is again linear in both. So the derivatives of `T`, `C` and `W`
+are `T`, `C` and `W`, and no order of differentiation reaches a transposed convolution of the framework.
 """
 
 import inspect
@@ -24,28 +24,28 @@ from dcgan.conv_transpose.convolution import convolve, correlate, is_channels_la
 from dcgan.conv_transpose.cutting import bordered
 from dcgan.conv_transpose.graphs import nests_forward_mode, plain_only
 
-# Asked once: in a graph PyTorch 2.11 cannot answer.
+# Computed once, here: PyTorch 2.11 cannot answer this in a graph.
 AUTOCAST = {device for device in ("cpu", "cuda", "mps", "xpu") if torch.amp.is_autocast_available(device)}
 ROLES = ("input", "weight", "output")
 
 
 def by_convolution(weight: Tensor, y: Tensor, geometry: Geometry) -> Tensor:
-    """The derivative by the input: the convolution that the transposed one is the transpose of."""
+    """The derivative by the input: the ordinary convolution of the same geometry."""
     y, padding = _uncropped(y, geometry)
     return convolve(y, weight, geometry.stride, padding, geometry.dilation, geometry.groups)
 
 
 def by_correlation(x: Tensor, y: Tensor, geometry: Geometry) -> Tensor:
-    """The derivative by the weight."""
+    """The derivative by the weight: the correlation of the input with the output."""
     y, padding = _uncropped(y, geometry)
     how = (geometry.kernel_size, geometry.stride, padding, geometry.dilation, geometry.groups)
     return correlate(y, x, *how)
 
 
 def derivative(wanted: str, first: Tensor, second: Tensor, geometry: Geometry, algorithm: Algorithm) -> Tensor:
-    """The derivative of the form by the role ``wanted``, given the other two in the order of `ROLES`.
+    """The derivative of the form by the role ``wanted``, given the other two factors in the order of `ROLES`.
 
-    ``wanted="output"`` is the transposed convolution, computed by ``algorithm``. In channels_last if one of the two is.
+    ``"output"`` is the transposed convolution, by ``algorithm``. The result is channels_last if either factor is.
     """
     operator = {"output": algorithm, "input": by_convolution, "weight": by_correlation}[wanted]
     with without_autocast(first.device.type):
@@ -53,27 +53,27 @@ def derivative(wanted: str, first: Tensor, second: Tensor, geometry: Geometry, a
 
 
 class Derivative(Function):
-    """`derivative`, itself differentiable: by reverse mode, forward mode and vmap, again and again."""
+    """`derivative`, itself differentiable again and again: by reverse mode, forward mode and vmap."""
 
     forward = staticmethod(derivative)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        """Keep both factors."""
+        """Save both factors."""
         ctx.wanted, first, second, *ctx.how = inputs
         ctx.save_for_backward(first, second)
         ctx.save_for_forward(first, second)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """The same form once more, with the gradient in the role that was wanted."""
+        """Apply the same form again, with the gradient in the role that was wanted."""
         given = [role for role in ROLES if role != ctx.wanted]
-        saved = ctx.saved_tensors  # asked for once: activation checkpointing computes them anew, and only once
+        saved = ctx.saved_tensors  # read once: activation checkpointing recomputes them only once
         values = {role: value.conj() for role, value in zip(given, saved, strict=True)}
-        # The gradient may come in either format; that of the factors decides, as with PyTorch's layer.
+        # The gradient may arrive in either memory format; that of the factors decides, as in PyTorch's layer.
         as_it_is = plain_only() or is_channels_last(grad) == any(map(is_channels_last, saved))
         values[ctx.wanted] = grad if as_it_is else _in_format(grad, *saved)
-        # Nobody differentiates this pass any further? Then without the machinery for it.
+        # If nothing differentiates this pass further, skip the machinery of `Function`.
         apply = Derivative.apply if torch.is_grad_enabled() else derivative
         first, second = (
             apply(role, *(values[other] for other in ROLES if other != role), *ctx.how) if needed else None
@@ -83,10 +83,10 @@ class Derivative(Function):
 
     @staticmethod
     def jvp(ctx: Any, _: None, d_first: Tensor, d_second: Tensor, *__: None) -> Tensor:
-        """The product rule.
+        """Apply the product rule.
 
         Raises:
-            NotImplementedError: within a further forward mode, of which PyTorch would lose a part in silence.
+            NotImplementedError: inside another forward mode, where PyTorch would silently lose a part.
         """
         if nests_forward_mode():
             raise NotImplementedError(
@@ -107,7 +107,7 @@ class Derivative(Function):
         geometry: Geometry,
         algorithm: Algorithm,
     ) -> tuple[Tensor, int]:
-        """Many at once are one: a larger batch where they share the weight, else more groups."""
+        """Fold the mapped axis into the batch if the weight is shared, otherwise into the groups."""
         size, given = info.batch_size, [role for role in ROLES if role != wanted]
         shared = "weight" in given and in_dims[1 + given.index("weight")] is None
         folded = []
@@ -125,17 +125,17 @@ class Derivative(Function):
         return result.unflatten(axis, (size, -1)), axis
 
 
-# Computed once: PyTorch would do it anew in every call, for a tenth of what the call of a small layer costs.
+# Computed once: PyTorch would compute the signature in every call, a tenth of the cost of calling a small layer.
 derivative.__signature__ = inspect.signature(derivative)  # type: ignore[attr-defined]
 
 
 def is_autocast_on(device: str) -> bool:
-    """Whether operators compute in a lower precision there; not on a device that knows no such thing."""
+    """Whether operators on ``device`` compute in a lower precision; False if the device has no autocast."""
     return device in AUTOCAST and torch.is_autocast_enabled(device)
 
 
 def without_autocast(device: str) -> Any:
-    """A context in which operators compute in the dtype of what they are given."""
+    """Return a context in which operators compute in the dtype of their arguments."""
     if is_autocast_on(device):
         return torch.autocast(device, enabled=False)
     return nullcontext()
@@ -147,22 +147,22 @@ def _in_format(result: Tensor, *factors: Tensor) -> Tensor:
     graph = plain_only()
     if not graph and result.stride() == strides and not result._is_view():
         return result
-    # The older vmap knows no contiguous(memory_format=torch.channels_last).
+    # The older vmap does not support contiguous(memory_format=torch.channels_last).
     result = result.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2) if last else result.contiguous()
     if graph:
         return result
-    # As a tensor of its own: a view that a `Function` has made may not be changed in place, as by ReLU(inplace=True).
+    # Return no view: a view made in a `Function` may not be changed in place, as by ReLU(inplace=True).
     unaliased: Tensor = torch.ops.aten._unsafe_view(result, result.shape)
-    if last and 1 in result.shape:  # where several strides are possible, and shall still tell the format
+    if last and 1 in result.shape:  # several strides are valid then; these identify the format
         unaliased.as_strided_(result.shape, strides)
     return unaliased
 
 
 def _uncropped(y: Tensor, geometry: Geometry) -> tuple[Tensor, Pair]:
-    """An output and a padding with which a convolution gives the size of the input exactly.
+    """Return an output and a padding from which a convolution produces exactly the input's size.
 
-    That is so for the output as it is, unless its window begins before the full output, or ends so far
-    behind it that a convolution would find room for a further row.
+    The output itself will do, unless its window begins before the full output, or ends where the convolution would
+    find another number of positions than the input has pixels. It is then put back into the full output.
     """
     if _fits(geometry):
         return y, geometry.padding

@@ -1,4 +1,4 @@
-"""Where only plain operations will do, that write into nothing: mostly while they are being recorded."""
+"""Detect where only plain operations work, without writes into memory: mostly while a graph is recorded."""
 
 from collections.abc import Callable
 from functools import lru_cache, wraps
@@ -13,37 +13,37 @@ R = TypeVar("R")
 
 
 def plain_only() -> bool:
-    """Whether only plain operations will do, and no loop may depend on a size.
+    """Whether only plain operations work, and no loop may depend on a size.
 
-    In `torch.compile` and `torch.export`, in `torch.jit.trace`, in `torch.func.functionalize`, and where `loses_writes`.
+    True in `torch.compile`, `torch.export`, `torch.jit.trace` and `torch.func.functionalize`, and where `loses_writes`.
     """
     if torch.compiler.is_compiling():
         return True
     if torch.jit.is_tracing() or loses_writes():  # type: ignore[attr-defined,no-untyped-call]
         return True
-    return _levels(TransformType.Functionalize) > 0  # which knows no `Function`
+    return _levels(TransformType.Functionalize) > 0  # which does not support `Function`
 
 
 def loses_writes() -> bool:
-    """Whether what is written into new memory may get lost, so that all must be made from what was there before.
+    """Whether writes into new memory may get lost, so that results must be computed from existing tensors.
 
-    In ``make_fx``, as in `torch.func.linearize`, which takes such memory for a constant; and where `nests_forward_mode`.
+    True in ``make_fx`` and `torch.func.linearize`, where new memory becomes a constant, and if `nests_forward_mode`.
     """
-    if torch.compiler.is_compiling():  # which keeps them
+    if torch.compiler.is_compiling():  # which keeps writes
         return False
     return get_proxy_mode() is not None or nests_forward_mode()
 
 
 def nests_forward_mode() -> bool:
-    """Whether forward mode derives forward mode, as in ``jacfwd(jacfwd(f))``, where PyTorch's `Function` loses a part."""
+    """Whether forward mode is nested, as in ``jacfwd(jacfwd(f))``, where `Function` loses a part of the derivative."""
     return _levels(TransformType.Jvp) > 1
 
 
 def remembered(function: Callable[[*Ts], R]) -> Callable[[*Ts], R]:
-    """`functools.lru_cache` for functions of sizes, as in a graph, and with fake tensors, these may be symbols.
+    """`functools.lru_cache` for functions of sizes, which in a graph and with fake tensors may be symbols.
 
-    It spares time: just after a large product, whose numbers have driven Python from the cache, a dozen of its lines
-    take a twentieth of a millisecond. Numbers in tuples must be of Python's own: equal ones count as the same.
+    It saves time: right after a large product, whose numbers have evicted Python from the CPU's cache, a dozen lines of
+    Python take a twentieth of a millisecond. Tuples must hold Python's own numbers: equal ones count as the same.
     """
     known = lru_cache(typed=True)(function)
 
@@ -53,7 +53,7 @@ def remembered(function: Callable[[*Ts], R]) -> Callable[[*Ts], R]:
             return function(*args)
         try:
             hash(args)
-        except TypeError:  # symbols, or what the function shall refuse
+        except TypeError:  # symbols, or arguments that the function itself must reject
             return function(*args)
         return known(*args)
 
@@ -61,5 +61,5 @@ def remembered(function: Callable[[*Ts], R]) -> Callable[[*Ts], R]:
 
 
 def _levels(kind: TransformType) -> int:
-    """How many of `torch.func`'s transforms of this kind are at work."""
+    """Count the active `torch.func` transforms of this kind."""
     return sum(level.key() == kind for level in get_interpreter_stack() or ())

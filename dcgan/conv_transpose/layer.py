@@ -1,4 +1,4 @@
-"""`ConvTranspose2d`: the layer, and its lazy variant."""
+"""The layer `ConvTranspose2d` and its lazy variant."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -10,29 +10,29 @@ from dcgan.conv_transpose.algorithms import algorithm_named
 from dcgan.conv_transpose.functional import conv_transpose2d
 from dcgan.conv_transpose.geometry import Padding, check_named, sized
 
-# Nodes of a graph: `torch.fx.symbolic_trace` cannot look into the checks.
+# `torch.fx.symbolic_trace` cannot trace the argument checks in these functions; it records a call as one node.
 torch.fx.wrap("conv_transpose2d")
 torch.fx.wrap("sized")
 
 
 class ConvTranspose2d(torch.nn.ConvTranspose2d):
-    """A drop-in for `torch.nn.ConvTranspose2d` whose forward and backward pass are this package's own.
+    """A drop-in replacement for `torch.nn.ConvTranspose2d` with its own forward and backward pass.
 
-    A subclass, so that what is not arithmetic is the same by construction: constructor arguments and
-    their errors, weight shape ``(in, out / groups, K, L)``, initial values under the same seed,
-    ``state_dict`` and everything in PyTorch that asks ``isinstance``.
+    It is a subclass, so everything but the arithmetic is the same by construction: constructor arguments
+    and their errors, weight shape ``(in, out / groups, K, L)``, initial values under the same seed,
+    ``state_dict``, and every ``isinstance`` check in PyTorch.
 
     Args:
         in_channels: ``C``.
         out_channels: ``O``.
-        kernel_size: ``(K, L)`` or one number for both, like all sizes.
-        stride: see `conv_transpose2d`, like those that follow.
-        padding: also ``"valid"``, ``"same"``, ``"full"`` and ``((top, bottom), (left, right))``.
-        *args, **kwargs: the others of `torch.nn.ConvTranspose2d`, in its order.
-        algorithm: how to compute it.
+        kernel_size: ``(K, L)``, or one number for both axes, as for all sizes.
+        stride: see `conv_transpose2d`, which also describes the arguments below.
+        padding: numbers, ``"valid"``, ``"same"``, ``"full"``, or ``((top, bottom), (left, right))``.
+        *args, **kwargs: the remaining arguments of `torch.nn.ConvTranspose2d`, in its order.
+        algorithm: how to compute the output.
     """
 
-    algorithm: str = "auto"  # also of a layer of PyTorch's whose class is changed to this one
+    algorithm: str = "auto"  # set on the class, so a PyTorch layer whose class is changed to this one has it
 
     def __init__(
         self,
@@ -47,10 +47,10 @@ class ConvTranspose2d(torch.nn.ConvTranspose2d):
     ) -> None:
         named = isinstance(padding, str)
         uneven = isinstance(padding, Iterable) and any(isinstance(side, list | tuple) for side in padding)
-        # What PyTorch's constructor would take apart is kept from it.
+        # PyTorch's constructor expects numbers; names and nested pairs bypass it and are assigned below.
         usual: Any = 0 if named or uneven else padding
         super().__init__(in_channels, out_channels, kernel_size, stride, usual, *args, **kwargs)  # type: ignore[arg-type]
-        algorithm_named(algorithm)  # an unknown name is an error here, not in the first forward pass
+        algorithm_named(algorithm)  # fails here for an unknown name, not in the first forward pass
         self.algorithm = algorithm
         if isinstance(padding, str):
             check_named(padding)
@@ -58,15 +58,15 @@ class ConvTranspose2d(torch.nn.ConvTranspose2d):
             self.padding = padding  # type: ignore[assignment]
 
     def forward(self, input: Tensor, output_size: Sequence[int] | None = None) -> Tensor:
-        """``(N, C, H, W)`` or ``(C, H, W)`` in, the same with ``O`` channels and the output's size out.
+        """Map ``(N, C, H, W)`` to ``(N, O, Y, X)``, or ``(C, H, W)`` to ``(O, Y, X)``.
 
         Args:
             input: the input.
-            output_size: the size wanted, as ``(Y, X)`` or with the sizes before these; it replaces
+            output_size: the requested size, ``(Y, X)`` or with the leading dimensions as well; it replaces
                 ``output_padding``.
 
         Raises:
-            ValueError: if the geometry does not give ``output_size``.
+            ValueError: if this geometry cannot produce ``output_size``.
         """
         padding: Padding = self.padding
         output_padding: Sequence[int] = self.output_padding
@@ -86,7 +86,7 @@ class ConvTranspose2d(torch.nn.ConvTranspose2d):
         )
 
     def extra_repr(self) -> str:
-        """That of the built-in layer, and the algorithm where one was chosen."""
+        """Return the built-in layer's text, followed by the algorithm unless it is ``"auto"``."""
         chosen = "" if self.algorithm == "auto" else f", algorithm={self.algorithm!r}"
         return str(super().extra_repr()) + chosen  # type: ignore[no-untyped-call]
 
@@ -94,11 +94,11 @@ class ConvTranspose2d(torch.nn.ConvTranspose2d):
 class LazyConvTranspose2d(torch.nn.LazyConvTranspose2d, ConvTranspose2d):  # type: ignore[misc]
     """A `ConvTranspose2d` that takes ``in_channels`` from its first input, as PyTorch's lazy layer does.
 
-    Both are its base, so that already the first forward pass is ours.
+    It inherits from both layers, so that even the first forward pass is this package's own.
 
     Args:
-        *args, **kwargs: those of `ConvTranspose2d` without ``in_channels``.
-        algorithm: how to compute it.
+        *args, **kwargs: the arguments of `ConvTranspose2d` without ``in_channels``.
+        algorithm: how to compute the output.
     """
 
     cls_to_become = ConvTranspose2d

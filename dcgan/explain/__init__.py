@@ -1,9 +1,9 @@
-"""Made visible: one transposed convolution as text, as a matrix, and step by step.
+"""One transposed convolution made visible: as text, as a matrix, and step by step.
 
-Everything is square and of one channel. Input and kernel hold the numbers 1, 2, 3, ... in reading order, so
-that one can see where each goes, and that the kernel is flipped.
+Everything is square and has one channel. Input and kernel hold the numbers 1, 2, 3, ... in reading order,
+which shows where each number goes, and that the kernel is flipped.
 
-Colours are those of `dcgan.plots`, which survive printing and colour blindness.
+The colours come from `dcgan.plots`; they survive printing and colour blindness.
 """
 
 from dcgan.explain.drawings import draw_matrix, save_animation, scatter_frames, zero_insert_frames

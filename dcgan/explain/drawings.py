@@ -1,4 +1,4 @@
-"""An example's matrix, and the two ways to see it computed, step by step."""
+"""Draw an example's matrix, and animate two ways to compute it, step by step."""
 
 import itertools
 from collections.abc import Iterator
@@ -28,10 +28,10 @@ FRAME_MS, LAST_FRAME_MS = 500, 3000
 
 
 def draw_matrix(example: Example) -> "Figure":
-    """The convolution's matrix C and its transpose, as heat maps: a sparse dense layer, and the way back."""
+    """Draw the convolution's matrix C, a sparse dense layer, and its transpose, the way back, as heat maps."""
     ones = torch.eye(example.input_size**2).view(-1, example.input_size, example.input_size)
     transpose = transposed(example, ones).flatten(1).T  # (output pixels, input pixels)
-    largest = max(1, float(transpose.max()))  # a matrix of nothing but zeros has no weight to colour
+    largest = max(1, float(transpose.max()))  # at least 1, as the matrix may hold only zeros
     zeros = 1 - float((transpose != 0).float().mean())
     widths = [float(transpose.shape[0]), float(transpose.shape[1]) + 4]
     whole, axes = figure(12, 5, 2, widths=widths, dpi=DPI)
@@ -39,7 +39,7 @@ def draw_matrix(example: Example) -> "Figure":
         (axes[0], transpose.T, "C, the convolution"),
         (axes[1], transpose, "transpose of C"),
     ):
-        # Zeros stay white: that most of the matrix is zeros is what there is to see.
+        # Zeros stay white, to show that they are most of the matrix.
         shown = axis.imshow(
             matrix.where(matrix != 0, torch.nan).numpy(),
             cmap="cividis_r",
@@ -55,7 +55,7 @@ def draw_matrix(example: Example) -> "Figure":
 
 
 def zero_insert_frames(example: Example) -> Iterator["Figure"]:
-    """The textbook's picture: zeros between, a border, and the flipped kernel passing over; a frame a pixel."""
+    """Draw the textbook's picture, a frame per output pixel: the flipped kernel passes over the zero-inserted input."""
     before, after = example.border
     spread, real = torch.zeros(2, example.inserted_size, example.inserted_size)
     spread[:: example.stride, :: example.stride] = example.input
@@ -84,7 +84,7 @@ def zero_insert_frames(example: Example) -> Iterator["Figure"]:
 
 
 def scatter_frames(example: Example) -> Iterator["Figure"]:
-    """The definition: each input pixel adds its copy of the kernel where it lands; a frame a pixel."""
+    """Draw the definition, a frame per input pixel: each pixel adds its copy of the kernel to the output."""
     first, end = example.padding, example.padding + example.output_size
     side = max(example.full_size, end)
     total = torch.zeros(side, side)
@@ -109,7 +109,7 @@ def scatter_frames(example: Example) -> Iterator["Figure"]:
 
 
 def save_animation(figures: Iterator["Figure"], path: Path) -> None:
-    """Write figures as a GIF that stops at its last frame for a while; on a terminal, with a count of those drawn."""
+    """Write figures as a GIF that pauses on its last frame; on a terminal, show how many are drawn."""
     frames = []
     for whole in Progress(figures, f"drawing {path.name}", unit="frame"):
         whole.canvas.draw()
@@ -120,7 +120,7 @@ def save_animation(figures: Iterator["Figure"], path: Path) -> None:
 def _cells(
     axis: "Axes", numbers: Tensor, colours: Any, title: str, side: int, last: tuple[int, int] | None = None
 ) -> None:
-    """Numbers in squares, in a panel with room for ``side`` x ``side``; those after the ``last`` one stay blank."""
+    """Draw numbers in squares, in a panel with room for ``side`` x ``side``; squares after ``last`` stay blank."""
     from matplotlib.patches import Rectangle  # noqa: PLC0415
 
     height, width = numbers.shape

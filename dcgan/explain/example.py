@@ -1,4 +1,4 @@
-"""One transposed convolution, its arithmetic as text, and what comes out of it."""
+"""One transposed convolution, its arithmetic as text, and its output."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from torch import Tensor
 from dcgan.conv_transpose import arithmetic, conv_transpose2d
 from dcgan.errors import UserError
 
-MOST_CELLS = 12  # of a side, so that the numbers in them can be read
+MOST_CELLS = 12  # per side, so that the numbers are readable; twice as many in the larger maps
 
 
 @dataclass
@@ -16,7 +16,7 @@ class Example:
     """One transposed convolution.
 
     Raises:
-        UserError: if it cannot be, or is too large to look at.
+        UserError: if its sizes are impossible, or too large to look at.
     """
 
     input_size: int
@@ -52,43 +52,43 @@ class Example:
 
     @property
     def output_size(self) -> int:
-        """``W1``."""
+        """Size of the output, ``W1``."""
         return self.full_size - 2 * self.padding + self.output_padding
 
     @property
     def full_size(self) -> int:
-        """Of the output before it is cropped."""
+        """Size of the output before it is cropped."""
         return arithmetic.full_output_size(self.input_size, self.kernel_size, self.stride, self.dilation)
 
     @property
     def inserted_size(self) -> int:
-        """Of the input with zeros between its pixels."""
+        """Size of the input with zeros between its pixels."""
         return (self.input_size - 1) * self.stride + 1
 
     @property
     def border(self) -> tuple[int, int]:
-        """Zeros around that, before and after; fewer than none where they are cropped."""
+        """Zeros before and after the zero-inserted input; a negative number crops."""
         before = arithmetic.transpose_padding(self.kernel_size, self.padding, self.dilation)
         return before, before + self.output_padding
 
     @property
     def input(self) -> Tensor:
-        """``(I, I)``: 1, 2, 3, ..."""
+        """The input ``(I, I)``: 1, 2, 3, ..."""
         return _counted(self.input_size)
 
     @property
     def kernel(self) -> Tensor:
-        """``(F, F)``: 1, 2, 3, ..."""
+        """The kernel ``(F, F)``: 1, 2, 3, ..."""
         return _counted(self.kernel_size)
 
     @property
     def output(self) -> Tensor:
-        """``(O, O)``."""
+        """The output ``(O, O)``."""
         return transposed(self, self.input[None])[0]
 
 
 def text(example: Example) -> str:
-    """The arithmetic, line by line."""
+    """Return the arithmetic, line by line."""
     e, (before, after) = example, example.border
     zeros = arithmetic.inserted_zeros(e.stride)
     possible = arithmetic.conv_input_sizes(e.input_size, e.kernel_size, e.stride, e.padding, e.dilation)
@@ -136,7 +136,7 @@ def _counted(size: int) -> Tensor:
 
 
 def transposed(example: Example, images: Tensor) -> Tensor:
-    """What the example makes of inputs ``(N, I, I)``: ``(N, O, O)``."""
+    """Apply the example to inputs ``(N, I, I)``; return ``(N, O, O)``."""
     return conv_transpose2d(
         images[:, None],
         example.kernel[None, None],

@@ -1,4 +1,4 @@
-"""The formulas, with numbers worked out by hand."""
+"""Check the formulas against numbers worked out by hand."""
 
 import pytest
 import torch
@@ -27,10 +27,10 @@ def test_a_convolution_floors(size, kernel_size, stride, padding, dilation, expe
     ("size", "kernel_size", "stride", "padding", "output_padding", "expected"),
     [
         (2, 3, 1, 0, 0, 4),  # the transpose of 4 -> 2
-        (5, 3, 1, 1, 0, 5),  # of same
-        (7, 3, 1, 2, 0, 5),  # of full
+        (5, 3, 1, 1, 0, 5),  # the transpose of same
+        (7, 3, 1, 2, 0, 5),  # the transpose of full
         (2, 3, 2, 0, 0, 5),
-        (3, 3, 2, 1, 0, 5),  # the odd case: both 5 and 6 became 3
+        (3, 3, 2, 1, 0, 5),  # the odd case: the convolution maps both 5 and 6 to 3
         (3, 3, 2, 1, 1, 6),
         (1, 4, 1, 0, 0, 4),  # the generator's projection
         (7, 4, 2, 1, 0, 14),
@@ -70,7 +70,7 @@ def test_output_padding_picks_one_of_them():
 
 def test_valid_same_and_full_padding_of_a_convolution():
     assert arithmetic.same_padding(5, 3) == (1, 1)
-    assert arithmetic.same_padding(5, 4) == (1, 2)  # an even kernel: the odd pixel at the end
+    assert arithmetic.same_padding(5, 4) == (1, 2)  # an even kernel: the odd pixel goes to the end
     assert arithmetic.same_padding(6, 3, stride=2) == (0, 1)
     assert arithmetic.same_padding(5, 3, stride=2) == (1, 1)
     assert arithmetic.same_padding(5, 1, stride=3) == (0, 0)
@@ -86,9 +86,9 @@ def test_valid_same_and_full_padding_of_a_convolution():
 
 
 def test_the_crop_of_a_same_layer_is_the_padding_of_the_convolution_it_mirrors():
-    assert arithmetic.same_crop(3, 3, 2) == (0, 1)  # 7 pixels, 6 wanted
+    assert arithmetic.same_crop(3, 3, 2) == (0, 1)  # the full output has 7 pixels, 6 are wanted
     assert arithmetic.same_crop(3, 3, 2, output_size=5) == (1, 1)
-    assert arithmetic.same_crop(3, 1, 3) == (0, -2)  # 7 pixels, 9 wanted: two are added
+    assert arithmetic.same_crop(3, 1, 3) == (0, -2)  # the full output has 7 pixels, 9 are wanted: two are added
     with pytest.raises(ValueError, match="turns size 7 into 3; output_size can be 5 to 6"):
         arithmetic.same_crop(3, 3, 2, output_size=7)
 

@@ -1,4 +1,4 @@
-"""The layer and the function: numbers by hand, sizes, what goes in and what is refused."""
+"""Test the layer and the function: numbers by hand, sizes, accepted arguments and rejected ones."""
 
 import collections
 import copy
@@ -62,7 +62,7 @@ ONES = image([[1, 1, 1]] * 3)
             [[1, 2], [3, 4]],
             [[1, 1, 1]] * 3,
             {"stride": 2, "padding": 1, "output_padding": 1},
-            # The new row and column are computed: they are what padding cropped before.
+            # The new row and column are computed: padding cropped them before.
             [[1, 3, 2, 2], [4, 10, 6, 6], [3, 7, 4, 4], [3, 7, 4, 4]],
             id="the odd case: 4 x 4",
         ),
@@ -211,7 +211,7 @@ def test_a_bad_argument_is_named_with_its_value(arguments, message):
     ],
 )
 def test_what_is_no_tensor_and_no_integer_is_a_type_error(arguments, message):
-    conv_transpose2d(X, W)  # whose sizes are remembered, and equal to True and 1.0
+    conv_transpose2d(X, W)  # caches these sizes, and their 1 equals True and 1.0
     with pytest.raises(TypeError):
         F.conv_transpose2d(*arguments)
     with pytest.raises(TypeError, match=message):
@@ -271,10 +271,10 @@ def test_an_unknown_algorithm_is_an_error_at_construction():
 @pytest.mark.parametrize(
     ("padding", "expected"),
     [
-        # A row of two pixels, kernel (1, 10, 100), stride 2: the full output is 1 10 102 20 200.
+        # For a row of two pixels, kernel (1, 10, 100) and stride 2, the full output is 1 10 102 20 200.
         ("valid", [1, 10, 102, 20, 200]),
-        ("same", [1, 10, 102, 20]),  # twice as long as the input; the odd pixel is cropped at the end
-        ("full", [102]),  # F - 1 from either end
+        ("same", [1, 10, 102, 20]),  # twice as long as the input; the odd pixel at the end is cropped
+        ("full", [102]),  # F - 1 cropped from either end
         (((0, 0), (1, 2)), [10, 102]),
         (((0, 0), (-2, 1)), [0, 0, 1, 10, 102, 20]),
         (((0, 0), (-1, -2)), [0, 1, 10, 102, 20, 200, 0, 0]),
@@ -336,7 +336,7 @@ def test_a_bad_padding_is_named():
 @pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize("how", [{}, {"stride": 2, "padding": 1}, {"stride": (3, 2), "dilation": 2}])
 def test_the_convolution_is_a_sparse_matrix_and_the_transposed_one_its_transpose(groups, how):
-    """The dense layer's view, and the adjoint test <conv(y), x> = <y, conv_transpose(x)>."""
+    """Check the dense layer's view, and the adjoint test <conv(y), x> = <y, conv_transpose(x)>."""
     sizes = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1)}
     sizes |= {name: value if isinstance(value, tuple) else (value,) * 2 for name, value in how.items()}
     y, weight = (
@@ -359,7 +359,7 @@ def test_the_convolution_is_a_sparse_matrix_and_the_transposed_one_its_transpose
 
 
 def test_the_matrix_worked_out_by_hand():
-    """4 x 4 pixels to 2 x 2 with a kernel of 3 x 3: four rows, each the kernel in another place."""
+    """A 3 x 3 kernel maps 4 x 4 pixels to 2 x 2: the matrix has four rows, each with the kernel in another place."""
     weight = image([[1, 2, 3], [4, 5, 6], [7, 8, 9]])
     geometry = Geometry((2, 2), (3, 3), (1, 1), (0, 0), (1, 1), 1, (4, 4))
     assert convolution_matrix(weight, geometry).to_dense().tolist() == [
@@ -414,11 +414,11 @@ def test_auto_is_the_fastest_where_it_is(monkeypatch, outputs, arguments, on_cpu
 
 
 def test_single_precision_loses_no_more_than_that_of_the_built_in():
-    """In the output and both gradients, against float64. Measured: 0.75, 1 and 1 times what the built-in loses."""
+    """Compare output and both gradients with float64. Measured: 0.75, 1 and 1 times the loss of the built-in layer."""
     torch.manual_seed(0)
     x, weight = torch.randn(16, 128, 8, 8).relu(), 0.02 * torch.randn(128, 64, 4, 4)
     direction = torch.randn(16, 64, 16, 16)
-    # Without AVX the built-in adds up in another order.
+    # Without AVX the built-in layer sums in another order.
     most = 1.02 if torch.backends.cpu.get_cpu_capability().startswith("AVX") else 2
 
     def results(function, dtype):

@@ -1,7 +1,7 @@
-"""The other frameworks: ONNX by its own node tests, TensorFlow, Keras and JAX by their definitions.
+"""Test the other frameworks: ONNX by its own node tests, TensorFlow, Keras and JAX by their definitions.
 
-A check against JAX 0.x and Keras 3 themselves would need both installed; what they define is written out here
-in ordinary convolutions.
+A check against JAX 0.x and Keras 3 themselves would need both installed, so these tests write out their
+definitions in ordinary convolutions.
 """
 
 import itertools
@@ -22,7 +22,7 @@ def random(*shape):
 
 
 def onnx_node_tests():
-    """(node, inputs, outputs, name) of every test of the operator that the package onnx has."""
+    """Return (node, inputs, outputs, name) of every test that the package onnx has for the operator."""
     import onnx.backend.test.case.node.convtranspose as cases
 
     found = []
@@ -80,7 +80,7 @@ def test_onnx_same_lower_puts_the_odd_pixel_before():
 
 
 def tensorflow_conv2d(images, weight, stride, padding, dilation):
-    """`tf.nn.conv2d`: *same* puts the odd pixel at the end."""
+    """Convolve as `tf.nn.conv2d` does: *same* puts the odd pixel at the end."""
     if padding == "SAME":
         (top, bottom), (left, right) = (
             same_padding(size, weight.shape[2], stride, dilation) for size in images.shape[2:]
@@ -105,7 +105,7 @@ def test_tensorflow_is_the_gradient_of_its_convolution(padding, algorithm):
             interop.tensorflow_crop(size, k, s, padding, wanted, d)
             for size, wanted in zip(maps.shape[2:], images.shape[2:], strict=True)
         ]
-        # TensorFlow's kernel (K, L, O, C) of the transposed convolution is the (K, L, in, out) of the other.
+        # TensorFlow's kernel (K, L, O, C) of the transposed convolution is (K, L, in, out) of the forward convolution.
         kernel = interop.keras_weight(weight.permute(2, 3, 1, 0))
         output = conv_transpose2d(direction, kernel, stride=s, padding=crop, dilation=d, algorithm=algorithm)
         torch.testing.assert_close(output, expected, rtol=1e-12, atol=1e-12)
@@ -115,7 +115,7 @@ def test_tensorflow_is_the_gradient_of_its_convolution(padding, algorithm):
 
 @pytest.mark.parametrize(("kernel_size", "crop"), [(3, (0, 1)), (5, (1, 2))])
 def test_a_same_layer_is_not_what_pytorchs_arguments_make_of_it(kernel_size, crop):
-    """The silent shift of ports: equal shapes, other pixels."""
+    """Show the silent shift of ports: the shapes are equal, the pixels differ."""
     x, weight = random(1, 2, 4, 4), random(2, 1, kernel_size, kernel_size)
     assert interop.keras_crop(4, kernel_size, 2, "same") == crop
     same = conv_transpose2d(x, weight, stride=2, padding=(crop, crop))
@@ -127,7 +127,7 @@ def test_a_same_layer_is_not_what_pytorchs_arguments_make_of_it(kernel_size, cro
 
 
 def test_keras_sizes():
-    # As its documentation has them: valid makes (I - 1) S + max(F, S) pixels, same I * S.
+    # As in its documentation: valid makes (I - 1) S + max(F, S) pixels, same makes I * S.
     for size, k, s in itertools.product((1, 4), (1, 2, 3, 5), (1, 2, 3)):
         x, weight = random(1, 1, size, size), random(1, 1, k, k)
         for padding, expected in (("valid", (size - 1) * s + max(k, s)), ("same", size * s)):

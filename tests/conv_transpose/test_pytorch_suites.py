@@ -1,7 +1,7 @@
-"""PyTorch's own suites for the transposed convolution, run on ours.
+"""Run PyTorch's own suites for the transposed convolution on ours.
 
-The samples of ``OpInfo`` and ``ModuleInfo`` come with PyTorch (`torch.testing._internal`). The behaviours of
-its ``test/nn/test_convolution.py``, which does not, are written anew.
+The samples of ``OpInfo`` and ``ModuleInfo`` come with PyTorch (`torch.testing._internal`). Its file
+``test/nn/test_convolution.py`` does not, so its checks are rewritten here.
 """
 
 import itertools
@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from dcgan.conv_transpose import ALGORITHMS, ConvTranspose2d, LazyConvTranspose2d, conv_transpose2d
 
 pytestmark = [
-    # Of PyTorch about its own: decompositions for forward mode, complex modules, lazy modules.
+    # PyTorch warns about itself: its decompositions for forward mode, complex modules and lazy modules.
     pytest.mark.filterwarnings("ignore:.*torch.jit.script.*"),
     pytest.mark.filterwarnings("ignore:Complex modules are a new feature"),
     pytest.mark.filterwarnings("ignore:Lazy modules are a new feature"),
@@ -60,7 +60,7 @@ def test_the_operator_claims_no_dtype_that_ours_is_not_tested_with():
 
 
 def results(function, given):
-    """The output of a function and, where there are any, its gradients."""
+    """Return the output of a function and its gradients, if there are any."""
     output = function(*given)
     if not output.requires_grad:
         return [output]
@@ -80,7 +80,7 @@ def test_op_info_samples_and_their_gradients(algorithm, dtype):
         if dtype.itemsize > 2:
             torch.testing.assert_close(mine, reference)
             continue
-        # Half precision: no further from the exact numbers than the built-in, or than one rounding takes them.
+        # Half precision: the error is at most that of the built-in layer or of one rounding, whichever is larger.
         rounding = 1.001 * torch.finfo(dtype).eps / 2
         given = [one.detach().double().requires_grad_() for one in tensors(sample)]
         for ours, built_in, exact in zip(mine, reference, results(theirs, given), strict=True):
@@ -91,8 +91,8 @@ def test_op_info_samples_and_their_gradients(algorithm, dtype):
 @algorithms
 @pytest.mark.parametrize("dtype", [torch.float64, torch.complex128], ids=str)
 def test_op_info_derivatives(algorithm, dtype):
-    """Reverse and forward mode, each of the other, batched: all that the operator claims."""
-    # A sparse matrix cannot be batched by the older vmap that these checks use; by the newer it can.
+    """Check all derivatives that the operator claims: reverse mode, forward mode, forward over reverse, batched."""
+    # The older vmap, which these checks use, cannot batch a sparse matrix; the newer vmap can.
     batched = algorithm != "matrix"
     for sample in samples(dtype, requires_grad=True):
         function = partial(call, sample, algorithm)
@@ -126,7 +126,7 @@ def module_inputs(layer, dtype, *, lazy):
 @pytest.mark.parametrize("lazy", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.complex64, torch.complex128], ids=str)
 def test_module_info(dtype, lazy, tmp_path):
-    """Factory arguments, forward, repr, pickle, to(), memory formats, gradients of both orders."""
+    """Check factory arguments, forward, repr, pickle, to(), memory formats, and first and second gradients."""
     ours_and_theirs = (
         (LazyConvTranspose2d, torch.nn.LazyConvTranspose2d) if lazy else (ConvTranspose2d, torch.nn.ConvTranspose2d)
     )
@@ -154,7 +154,7 @@ def test_module_info(dtype, lazy, tmp_path):
             assert torch.autograd.gradgradcheck(copy, (x,), fast_mode=True)
 
 
-# From here on: test/nn/test_convolution.py
+# The tests below follow test/nn/test_convolution.py.
 
 
 def test_output_size_of_every_side():

@@ -1,4 +1,4 @@
-"""What PyTorch does to layers: precisions, memory formats, batching, graphs, and that it is ours throughout."""
+"""Test the layer under PyTorch's precisions, memory formats, batching and graphs, and that only our code runs."""
 
 import itertools
 from collections import Counter
@@ -23,22 +23,22 @@ from torch.utils.checkpoint import checkpoint
 from dcgan.conv_transpose import ALGORITHMS, ConvTranspose2d, conv_transpose2d
 from dcgan.conv_transpose.arithmetic import effective_kernel_size
 
-# Of PyTorch about its own decompositions for forward mode.
+# PyTorch warns about its own decompositions for forward mode.
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.script.*")
 algorithms = pytest.mark.parametrize("algorithm", list(ALGORITHMS))
-# A sparse matrix has no place in a graph and no sizes before its numbers.
+# A graph cannot hold a sparse matrix, whose sizes are unknown before its values.
 in_graphs = pytest.mark.parametrize("algorithm", [name for name in ALGORITHMS if name != "matrix"])
 
 
 @strategies.composite
 def geometries(draw):
-    """Shapes and arguments of a call that PyTorch accepts."""
+    """Draw the shapes and arguments of a call that PyTorch accepts."""
 
     def pair(least, most):
         return draw(strategies.tuples(*[strategies.integers(least, most)] * 2))
 
     size, kernel_size, stride = pair(1, 6), pair(1, 5), pair(1, 6)
-    # Wide ones have an output_padding beyond all that the taps reach.
+    # Wide dilations allow an output_padding beyond the reach of all taps.
     dilation = draw(strategies.tuples(*[strategies.sampled_from((1, 2, 3, 7))] * 2))
     padding = pair(0, 6)  # also beyond dilation * (kernel - 1)
     output_padding = tuple(draw(strategies.integers(0, max(axis) - 1)) for axis in zip(stride, dilation, strict=True))
@@ -79,7 +79,7 @@ def test_any_geometry_has_the_output_and_the_gradients_of_the_built_in(algorithm
 
 @pytest.fixture
 def nan_in_new_memory():
-    """What is read before it is written is seen: PyTorch fills new memory with NaN."""
+    """Let PyTorch fill new memory with NaN, so that reading it before writing shows."""
     torch.use_deterministic_algorithms(True)
     yield
     torch.use_deterministic_algorithms(False)
@@ -108,7 +108,7 @@ def test_autocast(algorithm, dtype):
         given = x.clone().requires_grad_()
         with torch.autocast("cpu", dtype):
             output = layer(given)
-            output.float().square().sum().backward()  # inside: the backward pass keeps its precision, too
+            output.float().square().sum().backward()  # inside autocast: the backward pass keeps its precision, too
         assert output.dtype == dtype
         assert given.grad.dtype == layer.weight.grad.dtype == layer.bias.grad.dtype == torch.float32
         results.append((output.float(), given.grad, layer.weight.grad, layer.bias.grad))
@@ -120,7 +120,7 @@ def test_autocast(algorithm, dtype):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 def test_half_precision_is_no_further_from_the_exact_numbers_than_the_built_in(dtype):
-    """With many channels, where every rounding between counts."""
+    """Use many channels, where every intermediate rounding counts."""
     torch.manual_seed(0)
     given = [torch.randn(4, 256, 4, 4), torch.randn(256, 16, 4, 4) / 64, torch.randn(16)]
     given = [one.to(dtype).requires_grad_() for one in given]
@@ -133,14 +133,14 @@ def test_half_precision_is_no_further_from_the_exact_numbers_than_the_built_in(d
         references = [reference, *torch.autograd.grad(reference, exact, direction.double())]
         errors.append([(a - b).norm() for a, b in zip(results, references, strict=True)])
     for ours, theirs in zip(*errors, strict=True):
-        assert ours <= 1.0001 * theirs  # equal where the built-in, too, rounds only once
+        assert ours <= 1.0001 * theirs  # equal where the built-in layer rounds only once as well
 
 
 @algorithms
 @hypothesis.settings(max_examples=60, deadline=None, derandomize=True, database=None)
 @hypothesis.given(case=geometries(), data=strategies.data())
 def test_any_crop_is_a_window_of_the_full_output_with_zeros_around_it(algorithm, case, data):
-    """Also one that lies beside it."""
+    """Include windows that lie outside the full output."""
     (x_shape, (_, *weight_shape)), how = case
     how = {name: how[name] for name in ("stride", "groups", "dilation")}
     torch.manual_seed(0)
@@ -168,7 +168,7 @@ FORMATS = (torch.contiguous_format, torch.channels_last)
 @pytest.mark.parametrize("formats", list(itertools.product(FORMATS, FORMATS)), ids=str)
 @pytest.mark.parametrize("size", [5, 1])
 def test_gradients_of_many_directions_at_once(algorithm, formats, size):
-    """By PyTorch's older vmap, which knows fewer operations."""
+    """Run PyTorch's older vmap, which supports fewer operations."""
     x, weight = (
         tensor.to(memory_format=memory_format).requires_grad_()
         for tensor, memory_format in zip((torch.randn(2, 4, size, size), torch.randn(4, 3, 4, 4)), formats, strict=True)
@@ -206,7 +206,7 @@ def test_channels_last_of_either_input_is_that_of_all_results(algorithm, formats
 def test_one_image_channel_does_not_lose_the_format_on_the_way_back(algorithm):
     x = torch.randn(2, 4, 5, 5).to(memory_format=torch.channels_last).requires_grad_()
     layer = ConvTranspose2d(4, 1, 4, 2, 1, algorithm=algorithm)
-    (gradient,) = torch.autograd.grad(layer(x).tanh().sum(), x)  # x.grad would be in the format of x anyway
+    (gradient,) = torch.autograd.grad(layer(x).tanh().sum(), x)  # not x.grad, which always has the format of x
     assert gradient.stride() == x.stride()
 
 
@@ -230,7 +230,7 @@ def test_activation_checkpointing(algorithm, reentrant):
     inputs = (x, *layer.parameters())
     expected = torch.autograd.grad(layer(x).square().sum(), inputs)
     output = checkpoint(layer, x, use_reentrant=reentrant)
-    if reentrant:  # which knows no torch.autograd.grad
+    if reentrant:  # which does not support torch.autograd.grad
         output.square().sum().backward()
         found = [tensor.grad for tensor in inputs]
     else:
@@ -256,7 +256,7 @@ def test_the_default_device_is_not_asked(algorithm):
 
 
 def test_a_distributed_tensor():
-    """Of one process: all tensors made on the way must be of its kind."""
+    """Use one process: the point is that all intermediate tensors must be distributed tensors."""
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
     try:
         mesh = init_device_mesh("cpu", (1,))
@@ -323,7 +323,7 @@ def test_jacobians_and_hessians_by_either_mode(algorithm):
 
 
 class TransposedConvolutions(TorchDispatchMode):
-    """Counts what reaches PyTorch's operators."""
+    """Counts the calls that reach PyTorch's operators."""
 
     def __init__(self):
         super().__init__()
@@ -341,7 +341,7 @@ class TransposedConvolutions(TorchDispatchMode):
 
 
 def every_derivative(layer):
-    """Forward, backward, backward of that, forward mode, forward over reverse, and those of a batch."""
+    """Run forward, backward, double backward, forward mode, forward over reverse, and batched gradients."""
     x = torch.randn(2, 2, 4, 4, requires_grad=True)
     weight = layer.weight.detach()
 
@@ -369,7 +369,7 @@ def test_no_transposed_convolution_of_the_framework_is_reached(algorithm, groups
     seen = every_derivative(ConvTranspose2d(2, 4, algorithm=algorithm, **arguments))
     assert seen.operators
     assert seen.transposed == 0
-    # The same watch does see the built-in layer.
+    # The same mode does detect the built-in layer.
     assert every_derivative(torch.nn.ConvTranspose2d(2, 4, **arguments)).transposed > 0
 
 
@@ -417,10 +417,10 @@ def test_exported_with_any_batch_size_height_and_width(algorithm):
 
 @in_graphs
 def test_compiled_once_for_all_sizes(algorithm):
-    torch.compiler.reset()  # which would give up on a layer that other tests had it compile in other ways
+    torch.compiler.reset()  # or the compiler gives up on a layer that other tests compiled in other ways
     layer, graphs = ConvTranspose2d(4, 6, 3, 2, 1, 1, algorithm=algorithm), CompileCounter()
     compiled = torch.compile(layer, backend=graphs, fullgraph=True, dynamic=True)
-    # PyTorch compiles anew for small batches, and where a size was that of the channels at first.
+    # PyTorch recompiles for small batches, and where a size at first equalled the number of channels.
     for size, height, width in ((20, 5, 9), (70, 8, 3), (40, 12, 6)):
         x = torch.randn(size, 4, height, width)
         torch.testing.assert_close(compiled(x), layer(x))
@@ -433,7 +433,7 @@ def test_compiled_once_for_all_sizes(algorithm):
 )
 def test_traced_with_one_size_and_run_with_others(algorithm):
     layer = ConvTranspose2d(4, 6, 3, 2, 1, 1, algorithm=algorithm)
-    traced = torch.jit.trace(layer, torch.randn(2000, 4, 5, 6))  # several parts of gemm, were it not traced
+    traced = torch.jit.trace(layer, torch.randn(2000, 4, 5, 6))  # untraced, gemm would take several parts
     for size, height, width in SIZES:
         x = torch.randn(size, 4, height, width)
         torch.testing.assert_close(traced(x), layer(x))
@@ -456,7 +456,7 @@ def test_exported_with_an_output_size_that_depends_on_the_input():
 @pytest.mark.parametrize("ask", [lambda x, y: y.shape[2:], lambda x, y: (2 * x.shape[2], 2 * x.shape[3])])
 def test_traced_symbolically(ask):
     class Decoder(torch.nn.Module):
-        """Is asked for the size of a map that it shall be joined with."""
+        """A decoder that is asked for the size of a map to be joined with its output."""
 
         def __init__(self):
             super().__init__()
@@ -471,7 +471,7 @@ def test_traced_symbolically(ask):
 
 @pytest.mark.parametrize("groups", [1, 21])
 def test_a_large_stride_is_not_as_many_convolutions(groups):
-    """As in the layers that enlarge a segmentation by 8 to 32 at once."""
+    """Segmentation networks have such layers, which enlarge by 8 to 32 at once."""
     layer = ConvTranspose2d(21, 21, 16, 8, 4, groups=groups)
     x = torch.randn(1, 21, 6, 6)
     program = torch.export.export(layer, (x,))
@@ -493,9 +493,9 @@ def test_a_large_stride_is_not_as_many_convolutions(groups):
     ids=str,
 )
 @pytest.mark.usefixtures("nan_in_new_memory")
-@pytest.mark.filterwarnings("ignore:Attempted to insert a get_attr Node")  # of PyTorch about its own, too
+@pytest.mark.filterwarnings("ignore:Attempted to insert a get_attr Node")  # PyTorch warns about itself, too
 def test_linearized(algorithm, size, how):
-    """As part of a function, whose derivative needs the layer's output, too."""
+    """Linearize the layer in a function whose derivative also needs the layer's output."""
     tensors = torch.randn(2, 4, *size, dtype=torch.float64), torch.randn(4, 3, 3, 3, dtype=torch.float64)
     directions = tuple(map(torch.randn_like, tensors))
     ours, theirs = (
@@ -555,7 +555,7 @@ def test_fake_tensors_may_have_symbols_for_sizes(algorithm):
 
 
 @in_graphs
-@pytest.mark.filterwarnings("ignore:There is a performance drop")  # PyTorch's, of gemm's addmm_
+@pytest.mark.filterwarnings("ignore:There is a performance drop")  # PyTorch's warning about gemm's addmm_
 def test_a_vmap_can_be_recorded_for_all_sizes(algorithm):
     if torch.__version__ < (2, 12) and algorithm == "scatter":
         pytest.skip("matmul under vmap asks for numbers in PyTorch 2.11")
