@@ -23,7 +23,7 @@ GRID_ROWS = 8
 UNLABELLED_COLUMNS = 10
 BATCH_SIZE = 250  # images that `generate_many` computes at once
 STANDING_BATCHES, STANDING_BATCH = 100, 64
-MAX_NUMBERS = 1_000_000  # in one range, such as seeds=0-7
+MAX_NUMBERS = 1_000_000  # that one setting, such as seeds=0-7, may list
 MAX_COLUMNS = 20  # a grid shows at most this many classes, the first ones
 
 

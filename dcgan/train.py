@@ -1,6 +1,7 @@
 """``python -m dcgan.train``: compose the settings, build, resume, train.
 
-Exit codes: 0 finished, 1 error in one sentence, 2 unknown option, 130 interrupted or 143 terminated, after saving.
+Exit codes: 0 finished, 1 error in one sentence, 2 unknown option, 130 interrupted or 143 terminated,
+after saving if training had begun.
 """
 
 import os

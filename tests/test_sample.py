@@ -84,6 +84,7 @@ def test_weights_statistics_and_truncation_are_those_asked_for(here, run):
         (["run=none", "count=9999999999"], "count=9999999999 must be from 1 to 1,000,000"),
         (["run=none", "frames=0", "format=gif"], "frames=0 must be from 1 to 1,000,000"),
         (["run=outputs/tiny", "seeds=0-9999999999"], "at most 1,000,000 of them"),
+        (["run=outputs/tiny", "seeds=0-999999,7"], "at most 1,000,000 of them"),
         (["run=outputs/tiny", "seeds=99999999999999999999"], "numbers are below 2^63"),
         (["run=outputs/tiny", "seeds=1:30"], "seeds=1:30 must be numbers and ranges"),
         (["run=outputs/tiny", "truncation=0"], "truncation=0.0 must be above 0 and at most 1"),
