@@ -146,7 +146,7 @@ def main() -> None:
         if failed and cli.speaks():
             names = ", ".join(failed)
             print(
-                f"error: without result, for the reasons above: {names}; the same command tries again",
+                f"error: these runs failed, for the reasons above: {names}; the same command tries them again",
                 file=sys.stderr,
             )
         code = 1 if failed else 0

@@ -1,19 +1,19 @@
-"""How good the samples of a run are, every number beside the same number of real pictures.
+"""Measure how good the samples of a run are, every number beside the same number for real pictures.
 
     python scripts/evaluate.py run=outputs/mnist5k [samples=10000] [seed=0] [weights=ema|raw]
                                [statistics=running|standing] [truncation=1] [root=DIR] [device=auto]
                                [out=FILE] [overwrite=true]
 
 run         the run directory, or one checkpoint file, such as outputs/mnist5k/checkpoints/best.pt
-samples     how many images to generate; at most half as many as there are real ones
-seed        of the choice of real images and of the latents
-weights     ema: the average over the last steps; raw: those of the last step
-statistics  of BatchNorm. running: those of the training; standing: averaged over many batches of this network
-truncation  what latents are multiplied by, at most 1: the less, the clearer are images, and the more alike
-root        where the pictures of the run are now, if not where they were
+samples     the number of images to generate, at most half the number of real pictures
+seed        the seed for choosing real pictures and drawing latents
+weights     ema: averaged over the last steps; raw: those of the last step
+statistics  BatchNorm's statistics. running: those of the training; standing: averaged over many batches of this network
+truncation  a factor for the latents, at most 1; smaller factors make images clearer, but more alike
+root        where the pictures of the run are now, if they have moved
 device      where to compute: auto, cpu, cuda, mps
-out         the file to write; kept if it is there, unless overwrite=true. Left out: evaluation.json in the run
-            directory, replaced
+out         the file to write; an existing one is kept unless overwrite=true. Default: evaluation.json in the run
+            directory, which is replaced
 """
 
 import json
@@ -50,7 +50,7 @@ def main() -> None:
     run = Path(options.run)
     out = cli.output(options.out, cli.of_run(run, "evaluation.json"), options.overwrite)
 
-    # After the arguments are checked: importing torch takes seconds.
+    # Imported only after the arguments are checked, because torch takes seconds.
     from torch import Tensor
 
     from dcgan import evaluation, sampling

@@ -1,15 +1,15 @@
-"""A trained generator as a file that runs without this project.
+"""Export a trained generator to a file that runs without this project.
 
     python scripts/export.py run=outputs/mnist5k format=onnx out=generator.onnx [weights=ema|raw]
                              [statistics=running|standing] [overwrite=true]
 
 run        the run directory, or one checkpoint file
-format     onnx: latents (batch, Z) from N(0, 1), or U(-1, 1) of a run with model.latents=uniform, and labels
-           (batch,) to images (batch, C, H, W) in [-1, 1]; torch_export: the same for torch.export.load;
-           safetensors: the weights alone
-out        the file; kept if it is there, unless overwrite=true
-weights    ema: the average over the last steps; raw: those of the last step
-statistics of BatchNorm. running: those of the training; standing: averaged over many batches of this network
+format     onnx: maps latents (batch, Z) from N(0, 1), or from U(-1, 1) if the run has model.latents=uniform, and
+           labels (batch,) to images (batch, C, H, W) in [-1, 1]; torch_export: the same for torch.export.load;
+           safetensors: only the weights
+out        the file to write; an existing one is kept unless overwrite=true
+weights    ema: averaged over the last steps; raw: those of the last step
+statistics BatchNorm's statistics. running: those of the training; standing: averaged over many batches of this network
 """
 
 import sys
@@ -39,7 +39,7 @@ def main() -> None:
     options = cli.parse(Options, sys.argv[1:], __doc__)
     out = cli.output(options.out, Path(), options.overwrite)
 
-    # After the arguments are checked: importing torch takes seconds.
+    # Imported only after the arguments are checked, because torch takes seconds.
     from dcgan import exporting, sampling
 
     trained = sampling.load_generator(Path(options.run), options.weights, options.statistics)

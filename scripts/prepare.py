@@ -1,9 +1,9 @@
-"""Prepare the pictures that a training would prepare, and say what is there.
+"""Prepare the pictures of a training in advance, and list what is there.
 
     python scripts/prepare.py data=NAME [data.root=DIR_OR_ZIP] [data.image_size=64] [any setting of dcgan.train]
 
-Pictures are decoded and resized once, into data.store; a training with the same settings begins at once then.
-Some of them are put beside them as examples.png.
+The pictures are decoded and resized once, into data.store. A training with the same settings then begins at once.
+Some of the pictures are shown in examples.png in the same directory.
 """
 
 import sys
@@ -15,7 +15,7 @@ def main() -> None:
     """Parse, prepare, print."""
     config = cli.compose(sys.argv[1:], __doc__).data
 
-    # After the arguments are checked: importing torch takes seconds.
+    # Imported only after the arguments are checked, because torch takes seconds.
     from dcgan import data, sampling
     from dcgan.images import grid, save_png
     from dcgan.tracking import log_to

@@ -1,9 +1,9 @@
-"""What a sweep says: report.md with a table, sentences and pictures, in the sweep's directory.
+"""Report the results of a sweep: write report.md with a table, sentences and pictures into the sweep's directory.
 
     python scripts/report.py sweep=outputs/sweeps/NAME
 
-One row for each setting, mean and deviation over its seeds, every measure beside that of real pictures. A difference is
-claimed only where it is larger than the seeds' own: the 95 % interval of the paired differences excludes zero.
+The table has a row per setting, with mean and deviation over its seeds, and a row for real pictures. A difference is
+claimed only if it exceeds the differences between seeds: the 95 % interval of the paired differences excludes zero.
 """
 
 import sys
@@ -26,7 +26,7 @@ def main() -> None:
     """Parse, read, write, print."""
     options = cli.parse(Options, sys.argv[1:], __doc__)
 
-    # After the arguments are checked: importing torch takes seconds.
+    # Imported only after the arguments are checked, because torch takes seconds.
     from dcgan import reporting
     from dcgan.tracking import log_to
 

@@ -1,33 +1,33 @@
-"""Images from a trained generator.
+"""Make images with a trained generator.
 
     python scripts/sample.py run=outputs/mnist5k [count=64] [seeds=0-63] [classes=all|3|0,cats] [format=FORMAT]
-                             [out=FILE_OR_DIR] [overwrite=true] [weights=ema|raw] [statistics=running|standing] [truncation=1]
+                             [out=FILE_OR_DIR] [overwrite=true] [weights=ema|raw] [statistics=running|standing]
+                             [truncation=1]
 
 run      the run directory, or one checkpoint file
-count    how many images: the seeds from 0 on. Left out: 64; 16 of nearest, 8 of gif, 4 of strip, 3 of layers
-seeds    or which seeds, as numbers and ranges. One seed gives one image, whatever else is asked for
-classes  seed s shows the s-th of these numbers or names, beginning again after the last
-format   grid: one PNG, a column per class
-         files: a PNG each
-         npz: images uint8 (N, H, W, C), labels int64 (N,), -1 where the run has none, seeds int64 (N,)
-         gif: a walk from seed to seed, the classes side by side; with between=classes from class to class, the seeds
-         side by side
-         strip: the same as a picture with a row for each
-         arithmetic: the mean of seeds= less that of minus= and with that of plus=, as in Radford et al. 2015
-         layers: for each image a row with maps of the generator, after each of its layers
-         nearest: each image beside the training images that are closest to it, to see whether it is a copy
+count    the number of images, from seeds 0, 1, ... Default: 64; 16 for nearest, 8 for gif, 4 for strip, 3 for layers
+seeds    which seeds, instead of count, as numbers and ranges. A seed gives the same image, whatever else is asked for
+classes  seed s shows the s-th of these numbers or names, which start over after the last
+format   grid: one PNG, with a column per class
+         files: one PNG per image
+         npz: images uint8 (N, H, W, C), labels int64 (N,), -1 if the run has none, seeds int64 (N,)
+         gif: a walk from seed to seed, with the classes side by side; with between=classes a walk from class to
+         class, with the seeds side by side
+         strip: the same walk as one picture, with a row for each class or seed
+         arithmetic: the mean of seeds= minus that of minus= plus that of plus=, as in Radford et al. 2015
+         layers: a row per image, with the generator's maps after each layer
+         nearest: each image beside its closest training images, to show whether it is a copy
          film: the grids that the run left in samples/, as a GIF
-between  of gif and strip. seeds or classes
-frames   of gif and strip, from one stop to the next; 12 of a gif, 4 of a strip
-path     of gif and strip between seeds. spherical: latents on the way are as long as those of the seeds; linear: a
-         straight line
-minus    of arithmetic, like seeds
-plus     of arithmetic, like seeds
-root     of nearest: where the pictures of the run are now, if not where they were
-out      where to. What is there is kept, unless overwrite=true. Left out: a file in the run directory, replaced
-weights  ema: the average over the last steps; raw: those of the last step
-truncation  what latents are multiplied by, at most 1: the less, the clearer are images, and the more alike
-statistics  of BatchNorm. running: those of the training; standing: averaged over many batches of this network
+between  for gif and strip: seeds or classes
+frames   for gif and strip: the number of frames from one stop to the next; default 12 for gif, 4 for strip
+path     for gif and strip between seeds. spherical: latents stay as long as those of the seeds; linear: a straight line
+minus    for arithmetic: seeds, in the same form
+plus     for arithmetic: seeds, in the same form
+root     for nearest: where the pictures of the run are now, if they have moved
+out      where to write; what exists is kept unless overwrite=true. Default: a file in the run directory, replaced
+weights  ema: averaged over the last steps; raw: those of the last step
+truncation  a factor for the latents, at most 1; smaller factors make images clearer, but more alike
+statistics  BatchNorm's. running: those of the training; standing: averaged over many batches of this network
 """
 
 import sys
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 
 class Format(StrEnum):
-    """What to write."""
+    """The format to write."""
 
     grid = "grid"
     files = "files"
@@ -62,20 +62,20 @@ class Format(StrEnum):
 
 
 class Between(StrEnum):
-    """What a walk goes through."""
+    """The stops of a walk."""
 
     seeds = "seeds"
     classes = "classes"
 
 
 class Way(StrEnum):
-    """How to get from one seed to the next."""
+    """The path from one seed to the next."""
 
     spherical = "spherical"
     linear = "linear"
 
 
-OWN = {  # the file in the run directory, and how many images if nobody says
+OWN = {  # the default file in the run directory, and the default number of images
     Format.grid: ("sampled.png", 64),
     Format.files: ("sampled", 64),
     Format.npz: ("sampled.npz", 64),
@@ -86,7 +86,7 @@ OWN = {  # the file in the run directory, and how many images if nobody says
     Format.nearest: ("nearest.png", 16),
     Format.film: ("film.gif", 0),
 }
-ONLY_FOR = {  # settings that have no effect elsewhere
+ONLY_FOR = {  # settings that have an effect only with these formats
     "between": (Format.gif, Format.strip),
     "frames": (Format.gif, Format.strip),
     "path": (Format.gif, Format.strip),
@@ -94,9 +94,9 @@ ONLY_FOR = {  # settings that have no effect elsewhere
     "plus": (Format.arithmetic,),
     "root": (Format.nearest,),
 }
-OF_GENERATED = ("count", "seeds", "classes", "weights", "statistics", "truncation")  # settings of new images
+OF_GENERATED = ("count", "seeds", "classes", "weights", "statistics", "truncation")  # settings for new images
 MAX_COUNT = 1_000_000  # images at once
-PICTURES = (".png", ".jpg", ".webp")  # what a picture may be written as
+PICTURES = (".png", ".jpg", ".webp")  # the suffixes that a picture may have
 
 
 @dataclass
@@ -151,7 +151,7 @@ def main() -> None:
     if not files and out.suffix.lower() not in endings:
         raise UserError(f"out={out} must end in {' or '.join(endings)} with format={options.format}")
 
-    # After the arguments are checked: importing torch takes seconds.
+    # Imported only after the arguments are checked, because torch takes seconds.
     from dcgan import exploring, sampling
     from dcgan.images import save_gif
     from dcgan.tracking import log_to
@@ -182,7 +182,7 @@ def main() -> None:
 def write_walk(
     options: Options, trained: "TrainedGenerator", seeds: list[int], classes: list[int] | None, out: Path
 ) -> str:
-    """A GIF, which comes back to where it began, or a strip, which does not."""
+    """Write a walk as a GIF, which returns to its start, or as a strip, which does not."""
     from dcgan import exploring
     from dcgan.images import save_gif, save_picture
 
@@ -203,7 +203,7 @@ def write_walk(
 def write_arithmetic(
     options: Options, trained: "TrainedGenerator", seeds: list[int], classes: list[int] | None, out: Path
 ) -> str:
-    """The picture of a sum."""
+    """Write the picture of a sum of latents."""
     from dcgan import exploring, sampling
     from dcgan.images import save_picture
 
@@ -216,7 +216,7 @@ def write_arithmetic(
 def write_layers(
     options: Options, trained: "TrainedGenerator", seeds: list[int], classes: list[int] | None, out: Path
 ) -> str:
-    """The picture of what the generator makes on its way."""
+    """Write the picture of the generator's maps, layer by layer."""
     from dcgan import exploring
     from dcgan.images import save_picture
 
@@ -227,7 +227,7 @@ def write_layers(
 def write_images(
     options: Options, trained: "TrainedGenerator", seeds: list[int], classes: list[int] | None, out: Path
 ) -> str:
-    """The images of the seeds."""
+    """Write the images of the seeds."""
     import numpy as np
 
     from dcgan import exploring, sampling
@@ -239,7 +239,7 @@ def write_images(
     elif options.format is Format.nearest:
         save_picture(exploring.beside_nearest(images, trained.pictures(options.root)), out)
     elif options.format is Format.files:
-        for old in out.glob("seed-*.png"):  # none shall be left of an earlier call that wrote more
+        for old in out.glob("seed-*.png"):  # an earlier call may have written more files
             old.unlink()
         for image, seed, label in zip(images, seeds, labels.tolist(), strict=True):
             kind = f"-class-{label}" if label >= 0 else ""

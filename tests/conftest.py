@@ -1,4 +1,4 @@
-"""The real command in a subprocess, as a user runs it: what it leaves behind is what is tested."""
+"""Fixtures that run the real commands as a user does; the tests examine what these leave behind."""
 
 import importlib
 import logging
@@ -10,32 +10,32 @@ import sys
 import pytest
 
 pytest.register_assert_rewrite("runs")
-# As for the commands, whose bits are compared with those of this process.
+# The commands set this, too, and their results are compared with those of this process to the bit.
 os.environ.setdefault("MKL_CBWR", "AUTO")
-# One of several that share the processor; read when torch is imported.
+# Several test processes share the processor; torch reads this when it is imported.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from runs import ROOT, commands  # noqa: E402 - after what it has to come after
+from runs import ROOT, commands  # noqa: E402 - must follow the settings above
 
 
 @pytest.fixture
 def command(tmp_path):
-    """`runs.commands` in a directory of its own."""
+    """Return `runs.commands` in a directory of its own."""
     with commands(tmp_path) as start:
         yield start
 
 
 @pytest.fixture
 def here(tmp_path, monkeypatch, capsys):
-    """As `command`, without the seconds in which a process imports torch: the program runs in this one."""
+    """Like `command`, but run the program in this process, which saves the seconds of importing torch."""
     monkeypatch.chdir(tmp_path)
     loggers = [logging.getLogger(name) for name in (None, "dcgan", "hydra")]
     before = [(logger.handlers[:], logger.level, logger.propagate) for logger in loggers]
 
     def run(program, *arguments):
         monkeypatch.setattr(sys, "argv", [program, *arguments])
-        monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # the program sets it; this puts it back
+        monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # the program sets it; monkeypatch restores it
         capsys.readouterr()
         code = 0
         try:
@@ -57,7 +57,7 @@ def here(tmp_path, monkeypatch, capsys):
 
 @pytest.fixture(scope="session")
 def trained_run(tmp_path_factory):
-    """The directory of a run that is long enough for different seeds to give different images; not to be changed."""
+    """The directory of a run, long enough that different seeds give different images; tests must not change it."""
     directory = tmp_path_factory.mktemp("trained")
     settings = ["name=tiny", "steps=80", "device=cpu", f"data.store={directory / 'store'}"]
     rates = ["generator_lr=0.01", "discriminator_lr=0.01", "decay_from=1", "ema_decay=0.5"]

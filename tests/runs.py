@@ -1,6 +1,6 @@
-"""What tests of whole commands share: how one is started and stopped, and how two runs are compared.
+"""Helpers for tests of whole commands: they start and stop commands, and compare runs.
 
-Run as a program, this file is ``dcgan.train`` that gets a signal in its middle: see `main`.
+Run as a program, this file is ``dcgan.train`` with a signal in the middle of it: see `main`.
 """
 
 import json
@@ -19,13 +19,13 @@ from PIL import Image
 from dcgan import checkpoint, engine, parallel, train
 
 ROOT = Path(__file__).parents[1]
-# Small enough for seconds, long enough to be interrupted.
+# Small enough to finish in seconds, long enough to be interrupted.
 TINY = ["experiment=smoke", "name=tiny", "steps=40", "log_every=1", "sample_every=20", "checkpoint_every=7"]
-TINY += ["device=cpu"]  # where two runs are one to the bit
+TINY += ["device=cpu"]  # on which two runs agree to the bit
 
 
 def named(name, settings=TINY):
-    """The same settings for a run of another name."""
+    """Return the same settings for a run of another name."""
     return [f"name={name}" if setting.startswith("name=") else setting for setting in settings]
 
 
@@ -33,9 +33,9 @@ def named(name, settings=TINY):
 def commands(directory):
     """``command("train", "steps=3")`` runs ``python -m dcgan.train steps=3`` in the directory.
 
-    With ``wait=False`` it gives the running process. A name that ends in ``.py`` is a script, or a whole path. More
-    than one of ``processes`` are those of torchrun. ``signalled=(number, step)`` is for ``train``, see `main`. What
-    else is named goes into the environment.
+    With ``wait=False`` it returns the running process. A name that ends in ``.py`` is a script or a whole path. If
+    ``processes`` is more than 1, torchrun starts them. ``signalled=(number, step)`` is for ``train``, see `main`.
+    All other keywords go into the environment.
     """
     started = []
 
@@ -66,7 +66,7 @@ def commands(directory):
     finally:
         for process in started:
             if process.poll() is None:
-                # torchrun puts each of its processes in a session of its own, so there is no group to be killed.
+                # torchrun puts each of its processes in its own session, so there is no process group to kill.
                 for one in family(process.pid):
                     with suppress(ProcessLookupError):
                         os.kill(one, signal.SIGKILL)
@@ -76,7 +76,7 @@ def commands(directory):
 
 
 def family(pid):
-    """The process and, where Linux tells them, all that it has started."""
+    """Return the process and, on a Linux that lists them, all its descendants."""
     try:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     except OSError:
@@ -85,9 +85,9 @@ def family(pid):
 
 
 def signalled_inputs(number, after):
-    """`engine.inputs` that, when ``after`` steps are done, waits for a signal that it sends to its process.
+    """Return an `engine.inputs` that, after ``after`` steps, sends its process a signal and waits for it.
 
-    Where there are several, the first one sends it to torchrun.
+    If there are several processes, the first one sends the signal to torchrun.
     """
     inputs = engine.inputs
 
@@ -108,9 +108,9 @@ def signalled_inputs(number, after):
 
 
 def main():
-    """``runs.py NUMBER STEP SETTING=VALUE ...``: train, and get the signal when so many steps are done.
+    """``runs.py NUMBER STEP SETTING=VALUE ...``: train, and receive signal ``NUMBER`` after ``STEP`` steps.
 
-    From within, because a fast machine might be done before a signal from outside.
+    The process sends it itself, because a fast machine might finish before a signal from outside arrives.
     """
     number, after = (int(sys.argv.pop(1)) for _ in range(2))
     engine.inputs = signalled_inputs(number, after)
@@ -127,7 +127,7 @@ def wait_for_step(process, run_dir, step):
 
 
 def assert_refused(done, message):
-    """Exit code 1 and one sentence, whatever was prepared before."""
+    """Assert exit code 1 and a single sentence, apart from lines about preparing pictures."""
     assert done.returncode == 1, done.stderr
     lines = [line for line in done.stderr.splitlines() if not line.startswith("prepared ")]
     assert len(lines) == 1, done.stderr
@@ -136,7 +136,7 @@ def assert_refused(done, message):
 
 
 def numbers(run_dir):
-    """The record, without what depends on the clock and the machine."""
+    """Return the run's metrics, without those that depend on the clock and the machine."""
     lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
     return [{k: v for k, v in line.items() if not k.startswith(("speed/", "memory/"))} for line in lines]
 
@@ -148,7 +148,7 @@ def last_state(run_dir):
 
 
 def assert_same_state(one, other):
-    """Networks, average and both optimisers, to the bit."""
+    """Assert that networks, average and both optimisers agree to the bit."""
     first, second = last_state(one), last_state(other)
     assert first.keys() == second.keys()
     assert first["step"] == second["step"]
@@ -164,7 +164,7 @@ def assert_same_state(one, other):
 
 
 def assert_same_run(one, other):
-    """The state, pictures and numbers, to the bit."""
+    """Assert that state, pictures and metrics agree to the bit."""
     assert_same_state(one, other)
     pictures = sorted(path.name for path in (one / "samples").iterdir())
     assert pictures == sorted(path.name for path in (other / "samples").iterdir())
@@ -175,9 +175,9 @@ def assert_same_run(one, other):
 
 @torch.no_grad()
 def lively(network):
-    """The generator in evaluation mode, changed so that its images vary: those of a fresh one are all grey.
+    """Change the generator so that its images vary, as a fresh one makes only grey; it ends in evaluation mode.
 
-    Its statistics are near those of its own maps, as after a training, but not the same.
+    Its running statistics are near those of its own maps, as after a training, but not equal to them.
     """
     random = torch.Generator().manual_seed(0)
     norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]

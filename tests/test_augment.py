@@ -1,4 +1,4 @@
-"""What the discriminator is shown: changed at random, each image in its own way, and differentiable."""
+"""The random changes to what the discriminator sees: different for each image, and differentiable."""
 
 import pytest
 import torch
@@ -53,7 +53,7 @@ def test_translation_rounds_an_eighth_as_the_paper_does():
     random = torch.Generator().manual_seed(0)
     row = torch.arange(20.0).expand(500, 1, 20, 20)
     moved = augmented(row, [Change.translation], random)
-    assert (moved[:, 0, 10, 10] - 10).abs().max() == 3  # of 20 / 8 = 2.5
+    assert (moved[:, 0, 10, 10] - 10).abs().max() == 3  # 20 / 8 = 2.5, rounded up
 
 
 def test_cutout_comes_everywhere_the_corners_included():

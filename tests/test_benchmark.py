@@ -1,4 +1,4 @@
-"""``scripts/benchmark.py``: what it measures, not how fast that is."""
+"""``scripts/benchmark.py``: what it measures, not how fast anything is."""
 
 import subprocess
 import sys
@@ -44,7 +44,7 @@ def test_ratios_are_to_the_faster_built_in_of_the_same_turn():
     assert results[first].ratio == 2.0
     assert results[second].ratio == 1.0
     assert results["auto"].seconds == 3.0
-    assert results["auto"].ratio == 1.5  # of 0.5, 2 and 1.5
+    assert results["auto"].ratio == 1.5  # the median of 0.5, 2 and 1.5
 
 
 def test_extra_memory_is_what_a_call_held_for_a_while():
@@ -96,7 +96,7 @@ def test_extra_memory_is_not_told_where_the_system_does_not_reset_it(monkeypatch
 
 
 def test_peak_memory_is_told_where_the_system_keeps_no_mark(tmp_path, monkeypatch):
-    """As in gVisor, whose /proc/self/status has no VmHWM."""
+    """In gVisor, for example, /proc/self/status has no VmHWM."""
     (tmp_path / "status").write_text("Name:\tpython\nVmRSS:\t 1000 kB\n")
     monkeypatch.setattr("dcgan.device.STATUS", tmp_path / "status")
     assert device.peak_memory() > 2**20

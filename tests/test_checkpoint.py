@@ -1,4 +1,4 @@
-"""A checkpoint is whole, or it is not there; what is not sound is not loaded."""
+"""A checkpoint is either complete or absent, and an unsound one is not loaded."""
 
 import errno
 import pickle

@@ -1,4 +1,4 @@
-"""Steps that are recorded on a GPU train as those that are not."""
+"""Steps that are recorded on a GPU train like steps that are not."""
 
 import copy
 import dataclasses
@@ -15,7 +15,7 @@ STEPS = 12
 
 
 def gpu(test):
-    """For a test that needs a GPU, where everything is computed in the same way twice, as far as it goes."""
+    """Mark a test that needs a GPU, and that needs computations to be repeatable as far as possible."""
     needed = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, and there is none here")
     return needed(pytest.mark.usefixtures("same_kernels")(test))
 
@@ -36,7 +36,7 @@ def batches(device=GPU):
 
 
 def trained(config, step_with):
-    """The state after all steps, and what was told of each."""
+    """Return the state after all steps, and the metrics of each step."""
     labels = torch.arange(6, device=GPU) if config.model.conditional else None
     state = engine.build(config, 10 if config.model.conditional else 0, GPU)
     told = []
@@ -71,7 +71,7 @@ def test_recorded_steps_train_as_others_do(change):
         assert mine == pytest.approx(theirs, rel=near, abs=near)
     assert state.step == expected.step == STEPS
     if config.precision == "bfloat16":
-        return  # within what it rounds to, weights that have hardly moved agree with any
+        return  # within its rounding, weights that have hardly moved agree with any
     for network in ("generator", "discriminator", "generator_ema"):
         for one, two in zip(*(getattr(s, network).parameters() for s in (state, expected)), strict=True):
             torch.testing.assert_close(one, two, rtol=near, atol=near)
@@ -99,7 +99,7 @@ def test_a_state_goes_from_the_cpu_to_a_gpu_and_back():
     states = [engine.build(config, 10, device) for device in (cpu, GPU, cpu)]
     step_with = [cuda_graphs.train_step_on(device, config) for device in (cpu, GPU, cpu)]
     for number, real in enumerate(batches(cpu)):
-        at = (number >= 4) + (number >= 7)  # the GPU's last step is one that is recorded
+        at = (number >= 4) + (number >= 7)  # the GPU's last step is a recorded one
         if number in (4, 7):
             states[at].load_state_dict(copy.deepcopy(states[at - 1].state_dict()))
         device = next(states[at].generator.parameters()).device
@@ -121,7 +121,7 @@ def test_a_state_goes_from_the_cpu_to_a_gpu_and_back():
         ("cuda", {"loss": LossConfig(augment=["color"])}),
         ("cuda", {"loss": LossConfig(instance_noise=0.1)}),
         ("cuda", {"model": ModelConfig(algorithm="matrix")}),
-        ("cuda", {}),  # of two processes
+        ("cuda", {}),  # with two processes
     ],
 )
 def test_what_cannot_be_recorded_is_done_as_it_is_written(monkeypatch, device, settings):

@@ -1,4 +1,4 @@
-"""One training step, and what is random in it."""
+"""One training step, and the random numbers in it."""
 
 import copy
 import dataclasses
@@ -46,7 +46,7 @@ def test_the_state_holds_all_that_a_step_depends_on(config, batch):
         assert torch.equal(one, two)
 
 
-# (1 + 1) / (10 + 1): the memory is short while there is little to remember.
+# (1 + 1) / (10 + 1): after few steps the memory of the average is short.
 @pytest.mark.parametrize(("ema_decay", "decay"), [(0.999, 2 / 11), (0.1, 0.1)])
 def test_the_average_lerps_parameters_and_copies_statistics(config, batch, ema_decay, decay):
     config.optim.ema_decay = ema_decay
@@ -75,7 +75,7 @@ def rates_and_betas(state):
 def test_each_optimiser_takes_the_step_with_its_own_rate(config, batch):
     config.optim = OptimConfig(generator_lr=1e-3, discriminator_lr=4e-3, betas=[0.3, 0.9], decay_from=0.5)
     state = engine.build(config, 10, CPU)
-    state.step = 6  # of 10: a fifth of the way from 5 to 10
+    state.step = 6  # of 10 steps: a fifth of the way from 5 to 10
     scalars = engine.train_step(state, config, *batch)
     assert rates_and_betas(state) == [(0.8e-3, (0.3, 0.9)), (3.2e-3, (0.3, 0.9))]
     assert scalars["learning_rate/generator"] == pytest.approx(0.8e-3)
@@ -96,7 +96,7 @@ def test_a_run_that_goes_on_from_anothers_state_keeps_its_own_rates_and_betas(co
 
 
 def test_the_optimisers_moments_take_the_memory_format_of_the_parameters(config, batch):
-    """A GPU updates all parameters at once only if theirs is the same; on the CPU it is another than there."""
+    """A GPU updates all parameters at once only if moments and parameters share a format; the CPU's format differs."""
     state, other = (engine.build(config, 10, CPU) for _ in range(2))
     engine.train_step(state, config, *batch)
     for network in (other.generator, other.discriminator):
@@ -118,7 +118,7 @@ def test_the_optimisers_moments_take_the_memory_format_of_the_parameters(config,
 @pytest.mark.parametrize("upsample", ["scratch", "builtin"])
 def test_bfloat16_is_for_what_the_networks_compute_and_for_nothing_else(config, batch, upsample):
     config.model.upsample = upsample
-    config.loss.penalty_every = 1  # its gradient of a gradient, too
+    config.loss.penalty_every = 1  # tests the gradient of a gradient, too
     exact = engine.train_step(engine.build(config, 10, CPU), config, *batch)
     config = dataclasses.replace(config, precision="bfloat16")
     state = engine.build(config, 10, CPU)
@@ -129,7 +129,7 @@ def test_bfloat16_is_for_what_the_networks_compute_and_for_nothing_else(config, 
     scalars = engine.train_step(state, config, *batch)
     assert set(maps) == {torch.bfloat16}
     assert {tensor.dtype for tensor in (*state.generator.parameters(), *scalars.values())} == {torch.float32}
-    # A number has 8 bits, and the penalty is the square of a gradient through all layers.
+    # bfloat16 keeps 8 significant bits, and the penalty is the square of a gradient through all layers.
     for name, near in {"loss/discriminator": 0.02, "loss/generator": 0.02, "loss/penalty": 0.1}.items():
         assert scalars[name] == pytest.approx(float(exact[name]), rel=near)
 
@@ -139,7 +139,7 @@ def test_compiled_networks_train_as_they_do_otherwise(config, batch):
     scalars = []
     for config.compile in (False, True):
         state = engine.build(config, 10, CPU)
-        scalars += [engine.train_step(state, config, *batch) for _ in range(2)]  # the second has a penalty
+        scalars += [engine.train_step(state, config, *batch) for _ in range(2)]  # the second step has a penalty
         sample = state.generator_ema(torch.zeros(1, 8), batch[1][:1])
     for expected, got in zip(scalars[:2], scalars[2:], strict=True):
         torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-4)
@@ -238,7 +238,7 @@ def test_every_step_draws_anew_what_its_seed_and_number_say(config, batch, monke
     for _ in range(3):
         engine.train_step(state, config, *batch)
     monkeypatch.undo()
-    assert [len(draws) for draws in drawn.values()] == [3, 9, 9]  # of real, generated, and the generator's
+    assert [len(draws) for draws in drawn.values()] == [3, 9, 9]  # per step: real, generated, the generator's
     for draws in drawn.values():
         assert len({draw.numpy().tobytes() for draw in draws}) == len(draws)
     again = torch.randn(6, 8, generator=random_generator(config.seed, "latents", 2))
@@ -269,7 +269,7 @@ def test_two_draws_of_what_the_discriminator_is_shown_are_independent(config, ba
     ]
     assert torch.equal(noise[0], noise[2])
     assert not torch.equal(noise[0], noise[1])
-    assert noise[0].std() == pytest.approx(0.5 * 0.7, rel=0.05)  # step 3 of 10
+    assert noise[0].std() == pytest.approx(0.5 * 0.7, rel=0.05)  # at step 3 of 10
     assert torch.equal(engine.discriminator_view(batch[0], config, config.steps, "real"), batch[0])
 
 
@@ -297,7 +297,7 @@ def test_penalties_come_when_they_are_due(config, batch, every, steps):
 
 
 def half_the_squared_length(images, _):
-    """A discriminator whose gradient is the image."""
+    """Act as a discriminator whose gradient is the image."""
     return images.square().flatten(1).sum(1) / 2
 
 
@@ -310,7 +310,7 @@ half_the_squared_length.forward = half_the_squared_length
         ({"r1": 1}, [3, 4], [0, 2], 12.5),  # 5 * 5 / 2
         ({"r1": 0, "r2": 1}, [3, 4], [0, 2], 2),
         ({"r1": 1, "r2": 1}, [3, 4], [4, 3], 12.5 + 12.5),
-        ({"r1": 0, "gradient_penalty": 10}, [6, 8], [0, 0], 160),  # half-way it is 5: 10 * (5 - 1)^2
+        ({"r1": 0, "gradient_penalty": 10}, [6, 8], [0, 0], 160),  # the norm half-way is 5: 10 * (5 - 1)^2
         ({"r1": 3, "r2": 2, "gradient_penalty": 10}, [6, 8], [0, 0], 150 + 0 + 160),
     ],
     ids=str,
@@ -327,7 +327,7 @@ def test_penalties_by_hand(penalties, real, fake, expected, every, step, times):
 def test_a_penalty_is_the_mean_over_images_at_places_evenly_spread_between():
     real, fake = torch.full((2, 1, 1, 1), 8.0), torch.zeros(2, 1, 1, 1)
     loss = LossConfig(r1=1, r2=0, gradient_penalty=1, penalty_every=1)
-    # A quarter and three quarters of the way from 8 to 0: (6 - 1)^2 and (2 - 1)^2.
+    # The places are 1/4 and 3/4 of the way from 8 to 0: (6 - 1)^2 and (2 - 1)^2.
     penalty = engine.logits_and_penalty(half_the_squared_length, loss, 0, real, fake, None)[2]
     assert penalty == 32 + (25 + 1) / 2
 
@@ -366,5 +366,5 @@ def test_the_learning_rate_falls_linearly_at_the_end(step, decay_from, factor):
 def test_as_diverse_as_the_real_images_is_one_also_where_no_two_are_of_one_class(config, labels):
     state, labels = engine.build(config, 10, CPU), torch.tensor(labels)
     latents = state.generator.draw(6, random_generator(config.seed, "latents", 0))
-    real = state.generator(latents, labels).detach()  # what the step is about to generate
+    real = state.generator(latents, labels).detach()  # the images that the step will generate
     assert engine.train_step(state, config, real, labels)["generator/diversity"] == pytest.approx(1)

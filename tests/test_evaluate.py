@@ -1,4 +1,4 @@
-"""Evaluations during a run, ``best.pt`` and ``scripts/evaluate.py``, the whole way."""
+"""End-to-end tests of evaluations during a run, ``best.pt`` and ``scripts/evaluate.py``."""
 
 import json
 import shutil
@@ -13,7 +13,7 @@ from dcgan import checkpoint, evaluation, sampling
 from dcgan.config import ModelConfig
 from dcgan.networks import Generator, initialise
 
-# Small pictures, so that their classifier takes seconds.
+# The pictures are small, so that training their classifier takes seconds.
 TINY = [
     "experiment=smoke",
     "data.image_size=8",
@@ -33,7 +33,7 @@ def evaluations(run_dir):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A command that trained and evaluated, and its directory; not to be changed."""
+    """Return a finished training with evaluations, and its directory; tests must not change it."""
     directory = tmp_path_factory.mktemp("evaluated")
     with commands(directory) as command:
         done = command("train", *EVALUATED, "name=whole", f"data.store={directory / 'store'}")
@@ -43,7 +43,7 @@ def finished(tmp_path_factory):
 
 @pytest.fixture
 def whole(finished, tmp_path):
-    """A copy of its run."""
+    """Return a copy of that run."""
     return shutil.copytree(finished[1] / "outputs" / "whole", tmp_path / "outputs" / "whole")
 
 

@@ -1,4 +1,4 @@
-"""The presets: each says its question, and every run of it is one that can be started."""
+"""The presets: each states its question, and all its runs can be started."""
 
 import itertools
 
@@ -15,7 +15,7 @@ PRESETS = sorted(str(path.relative_to(DIRECTORY).with_suffix("")) for path in DI
 
 
 def swept(preset):
-    """What the preset sweeps over: setting, comma, choices."""
+    """Return the settings that the preset sweeps over, each with its choices separated by commas."""
     cli.register()
     with initialize_config_dir(version_base="1.3", config_dir=str(cli.CONFIG_DIR)):
         whole = compose("train", overrides=[f"experiment={preset}"], return_hydra_config=True)
@@ -40,10 +40,10 @@ def test_every_preset_asks_a_question_and_all_its_runs_can_be_started(preset):
     ("chosen", "changed"),
     [
         ("loss=nonsaturating", {}),
-        # No penalty belongs to these two; ours stays.
+        # These two have no penalty of their own, so ours stays.
         ("loss=hinge", {"loss.name": "hinge"}),
         ("loss=least_squares", {"loss.name": "least_squares"}),
-        # Gulrajani et al. 2017, algorithm 1: lambda = 10, beta_1 = 0, beta_2 = 0.9; section 4: no BatchNorm in the critic.
+        # Gulrajani et al. 2017, algorithm 1: lambda = 10, beta_1 = 0, beta_2 = 0.9; section 4: no critic BatchNorm.
         (
             "loss=wgan_gp",
             {
@@ -55,7 +55,7 @@ def test_every_preset_asks_a_question_and_all_its_runs_can_be_started(preset):
                 "optim.betas": [0, 0.9],
             },
         ),
-        # Huang et al. 2024: both penalties, in every step; no BatchNorm.
+        # Huang et al. 2024: both penalties in every step, and no BatchNorm.
         (
             "loss=relativistic",
             {
@@ -66,7 +66,7 @@ def test_every_preset_asks_a_question_and_all_its_runs_can_be_started(preset):
                 "model.discriminator_norm": "none",
             },
         ),
-        # Radford et al. 2015, figure 1: 100 uniform latents, 1024 channels down to 128; its code: kernels of 5.
+        # Radford et al. 2015, figure 1: 100 uniform latents, 1024 channels down to 128; the code: kernels of 5.
         (
             "model=paper",
             {

@@ -1,4 +1,4 @@
-"""``scripts/explain.py``: what is printed and drawn is what PyTorch computes."""
+"""``scripts/explain.py`` prints and draws what PyTorch computes."""
 
 import itertools
 import math
@@ -35,13 +35,13 @@ def expected(example, padding=None, output_padding=None):
 
 
 def numbers(axis):
-    """Those in the cells of a panel, by place; the title has no number alone."""
+    """Return the numbers in the cells of a panel, by place; the title is never only a number."""
     cells = [text for text in axis.texts if re.fullmatch(r"-?[\d.]+(e[+-]\d+)?", text.get_text())]
     return {(int(y - 0.5), int(x - 0.5)): float(text.get_text()) for text in cells for x, y in [text.get_position()]}
 
 
 def places(axis, colour):
-    """Of the cells of a panel that have a colour."""
+    """Return the places of a panel's cells of one colour."""
     return {
         (int(square.get_y()), int(square.get_x()))
         for square in axis.patches

@@ -1,4 +1,4 @@
-"""``scripts/export.py``: the file gives the images that the generator gives."""
+"""``scripts/export.py``: the exported file gives the same images as the generator."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The house: which room may know about which, what the scripts say of themselves, and what a wheel carries."""
+"""The project's structure: which module may import which, what the scripts' usage says, and what a wheel contains."""
 
 import ast
 import os
@@ -27,7 +27,7 @@ ROOM = {module: level for level, modules in enumerate(LAYERS) for module in modu
 
 
 def imported(path):
-    """The modules that a file imports, at its top or in a function, with full names."""
+    """Yield the full names of the modules that a file imports, at the top or inside functions."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

@@ -1,4 +1,4 @@
-"""Each loss by hand, and each improves the samples in a short run."""
+"""Each loss agrees with a calculation by hand, and improves the samples in a short run."""
 
 import math
 

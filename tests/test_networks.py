@@ -1,4 +1,4 @@
-"""Two networks that are each other's mirror image, at any size."""
+"""The two networks mirror each other at any image size."""
 
 import itertools
 
@@ -60,7 +60,7 @@ def test_an_odd_size_is_what_output_padding_is_for():
 
     assert extra(28, 4) == [1, 0, 0]  # 3 -> 7 -> 14 -> 28
     assert extra(17, 4) == [0, 1]  # 4 -> 8 -> 17
-    assert extra(28, 5) == [0, 1, 1]  # the paper's kernel: 4 -> 7 -> 14 -> 28, an even size loses a pixel
+    assert extra(28, 5) == [0, 1, 1]  # the paper's kernel: 4 -> 7 -> 14 -> 28; even sizes need an extra pixel
     assert extra(17, 5) == [0, 0, 0]  # 3 -> 5 -> 9 -> 17
 
 

@@ -1,4 +1,4 @@
-"""Several processes, as torchrun starts them. Run by torchrun, this file is one of them: see `main`."""
+"""Several processes, as torchrun starts them. torchrun also runs this file as each of the processes: see `main`."""
 
 import os
 import shutil
@@ -35,7 +35,7 @@ LOSSES = {
 
 
 def gradients(loss):
-    """Those of both networks in a step with a penalty, without BatchNorm."""
+    """Return the gradients of both networks in a step with a penalty and without BatchNorm."""
     model = ModelConfig(width=4, latent_dim=8, discriminator_norm="none")
     config = Config(model=model, loss=LossConfig(penalty_every=1, **LOSSES[loss]), steps=10)
     config.data.image_size = (16, 16)
@@ -45,7 +45,7 @@ def gradients(loss):
             if isinstance(module, torch.nn.BatchNorm2d):
                 setattr(network.layers, name, torch.nn.Identity())
     for parameter in state.discriminator.parameters():
-        if parameter.dim() == 1:  # with biases of 0 its gradient is the same all the way to a grey image
+        if parameter.dim() == 1:  # with biases of 0 the gradient is constant on the way to a grey image
             torch.nn.init.normal_(parameter, 0, 0.1, generator=torch.Generator().manual_seed(0))
     images, labels = (parallel.shard(whole) for whole in (some_images(), torch.arange(4)))
     engine.train_step(state, config, images, labels)
@@ -55,7 +55,7 @@ def gradients(loss):
 
 
 def stopped():
-    """The sentence with which a step ends whose gradient is not finite in one process only."""
+    """Return the error message of a step whose gradient is not finite in only one process."""
     config = Config(model=ModelConfig(width=4, latent_dim=8), steps=10)
     state = engine.build(config, 0, CPU)
     images = torch.zeros(2, 1, 28, 28)
@@ -66,7 +66,7 @@ def stopped():
 
 
 def statistics():
-    """BatchNorm's of the generator's average after a step on the shares of a batch."""
+    """Return the BatchNorm statistics of the averaged generator after a step on the shares of a batch."""
     config = Config(model=ModelConfig(width=4, latent_dim=8), steps=10)
     config.data.image_size = (16, 16)
     state = engine.build(config, 0, CPU)
@@ -75,7 +75,7 @@ def statistics():
 
 
 def distances_of_first():
-    """What the first process measures while the others go on."""
+    """Return the distances that the first process measures while the others go on."""
     if not parallel.is_main():
         return None
     features = torch.rand(2, 20, 3, generator=torch.Generator().manual_seed(0))
@@ -83,7 +83,7 @@ def distances_of_first():
 
 
 def main():
-    """Leave all four where the first argument and the rank say."""
+    """Save the results of all four functions in the file named by the first argument and the rank."""
     parallel.join()
     torch.save(
         [{loss: gradients(loss) for loss in LOSSES}, stopped(), statistics(), distances_of_first()],
@@ -94,7 +94,7 @@ def main():
 
 @pytest.fixture(scope="module")
 def of_two_processes(tmp_path_factory):
-    """What `main` leaves of each, in pairs."""
+    """Return what `main` leaves in each of two processes, in pairs."""
     directory = tmp_path_factory.mktemp("parallel")
     result = directory / "result"
     with commands(directory) as command:
@@ -106,12 +106,12 @@ def of_two_processes(tmp_path_factory):
 @pytest.mark.parametrize("loss", LOSSES)
 def test_two_processes_train_as_one_does(of_two_processes, loss):
     of_one, of_other = of_two_processes[0]
-    # The generator's come after an update of Adam, which divides by the size of tiny gradients.
+    # The generator's gradients come after an update by Adam, which divides by the size of tiny gradients.
     for network, most in enumerate((1e-3, 1e-5)):
         of_network = (found[network] for found in (of_one[loss], of_other[loss], gradients(loss)))
         for one, two, alone in zip(*of_network, strict=True):
             assert torch.equal(one, two)
-            assert (one - alone).norm() <= most * alone.norm()  # a bias that cancels out has none
+            assert (one - alone).norm() <= most * alone.norm()  # <=: a bias that cancels out has gradient 0
 
 
 def test_what_is_not_finite_in_one_process_stops_all_with_one_sentence(of_two_processes):
@@ -143,7 +143,7 @@ def test_the_shares_of_a_batch_are_the_batch_each_changed_in_its_own_way(monkeyp
     assert torch.equal(torch.cat([share[1] for share in shares]), labels)
     if not augment.translate:
         assert torch.equal(torch.cat([share[0] for share in shares]), whole)
-    else:  # the bright point is where it was moved to
+    else:  # the bright point shows where a picture was moved to
         first, second = (share[0].flatten(1).argmax(1) for share in shares)
         assert not torch.equal(first, second)
 
@@ -175,7 +175,7 @@ def test_the_classifier_that_measures_is_that_of_one_process(monkeypatch, tmp_pa
 
 @pytest.mark.parametrize("gpus", [False, True])
 def test_flags_and_sentences_travel_between_cpus_and_gradients_between_gpus(monkeypatch, gpus):
-    """Left to itself, PyTorch connects nothing but the GPUs of a machine that has some."""
+    """By default, PyTorch connects only GPUs on a machine that has some."""
     monkeypatch.setattr("torch.cuda.is_available", lambda: gpus)
     monkeypatch.setattr("torch.distributed.is_nccl_available", lambda: True)
     carriers = torch.distributed.BackendConfig(torch.distributed.Backend(parallel.backend()))
@@ -219,7 +219,7 @@ def test_two_processes_leave_one_run_that_resumes_to_the_bit_or_in_one_process(c
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("finished: outputs/whole") == 1
     cut = command("train", *TINY, signalled=(signal.SIGTERM, 17), processes=2)
-    assert cut.returncode == 1  # torchrun's
+    assert cut.returncode == 1  # the exit code of torchrun
     stopped_at = last_state(outputs / "tiny")["step"]
     assert stopped_at == 18
     assert f"stopped and saved at step {stopped_at}" in cut.stderr
@@ -260,7 +260,7 @@ def test_several_processes_that_nobody_brought_together_are_a_sentence(command):
 
 @pytest.mark.parametrize("rank", ["0", "1"])
 def test_no_process_waits_for_the_end_of_its_interpreter(rank):
-    # Where a thread of the process group's aborts one process in some hundreds; see `parallel.exit_process`.
+    # At that end a thread of the process group aborts one process in some hundreds; see `parallel.exit_process`.
     program = "import atexit; atexit.register(print, 'ended'); from dcgan import train; train.main()"
     environment = os.environ | {"RANK": rank, "WORLD_SIZE": "2"}
     done = subprocess.run(

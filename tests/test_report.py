@@ -1,4 +1,4 @@
-"""``scripts/report.py``: what differs by more than the seeds do, and nothing else."""
+"""``scripts/report.py`` claims the differences that exceed those between seeds, and no others."""
 
 import shutil
 
@@ -13,7 +13,7 @@ from dcgan.reporting import pictures, sweeps
 
 
 def run(tmp_path, values, seed, **settings):
-    """A run whose last Fréchet classifier distance is the last of ``values``."""
+    """Make a run whose last Fréchet classifier distance is the last of ``values``."""
     flat = {**flatten(Config().to_plain()), "seed": seed, **settings}
     records = [
         {
@@ -96,18 +96,18 @@ def test_a_difference_is_claimed_only_if_it_is_larger_than_the_seeds_own(tmp_pat
         "- width=64 has a higher frechet classifier distance (+1) than width=null, and else no more than the seeds do."
     )
     assert "| width=64 | **+1** (+0.75 to +1.2) |" in lines
-    # Differences 1, -1, 0.5: the interval has zero in it.
+    # Differences 1, -1, 0.5: the interval contains zero.
     noise = [run(tmp_path, [v], seed, width=64) for seed, v in enumerate([3.0, 4.0, 9.5])]
     lines = reporting.verdict(sweep(tmp_path, base + noise), [name])
     assert lines[0] == "- width=64 and width=null differ in nothing by more than the seeds do."
     assert not any("**" in line for line in lines)
     assert lines[-2].endswith("Of 1 such intervals 0.05 are expected to exclude zero by chance alone.")
-    # Two differences that are alike by chance say nothing of their deviation.
+    # Two differences that are equal by chance say nothing about their deviation.
     alike = [run(tmp_path, [v], seed, width=64) for seed, v in enumerate([2.5, 5.5])]
     lines = reporting.verdict(sweep(tmp_path, base[:2] + alike), [name])
     assert lines[0] == "- width=64 and width=null differ in nothing by more than the seeds do."
     assert "| width=64 | +0.5 |" in lines
-    # Seeds that only one of them has do not count.
+    # Seeds that only one setting has do not count.
     lines = reporting.verdict(sweep(tmp_path, base + worse[:1]), [name])
     assert lines[0] == "- width=64 and width=null have too few seeds in common to say anything."
     assert "| width=64 | - |" in lines
@@ -115,7 +115,7 @@ def test_a_difference_is_claimed_only_if_it_is_larger_than_the_seeds_own(tmp_pat
 
 
 def test_a_setting_without_any_effect_is_named(tmp_path):
-    """Not: differ by no more than the seeds do."""
+    """The report does not say that it differs by no more than the seeds do."""
     base = [run(tmp_path, [v], seed) for seed, v in enumerate([2.0, 5.0, 9.0])]
     same = [run(tmp_path, [v], seed, **{"optim.ema_decay": 0.9999}) for seed, v in enumerate([2.0, 5.0, 9.0])]
     lines = reporting.verdict(sweep(tmp_path, base + same), ["frechet_classifier_distance"])
@@ -141,7 +141,7 @@ def test_the_table_has_mean_deviation_and_floor(tmp_path):
         "1 ± 0",
         "100 ± 0",
         "0.00",
-    ]  # two steps of 50 at 100 a second
+    ]  # two steps of 50 images at 100 per second
     assert cells[7] == "-"
     assert "| *real pictures* | | 0.04 |" in floor
 
@@ -171,7 +171,7 @@ def test_a_real_sweep_is_reported_whatever_is_missing(command, here, tmp_path):
     path = tmp_path / "outputs" / "sweeps" / "small"
     older = next(path.glob("*seed_0*scratch/checkpoints/step-00000012.pt"))
     state = torch.load(older, weights_only=True)
-    del state["config"]["data"]["augment"]["zoom"]  # which that version did not have: at its default
+    del state["config"]["data"]["augment"]["zoom"]  # as if from a version without this setting
     torch.save(state, older)
     done = command("report.py", "sweep=outputs/sweeps/small")
     assert done.returncode == 0, done.stderr
@@ -185,14 +185,14 @@ def test_a_real_sweep_is_reported_whatever_is_missing(command, here, tmp_path):
             assert len(picture.convert("L").getcolors()) > 20
 
     names = sorted(entry.name for entry in path.iterdir() if entry.is_dir())
-    shutil.rmtree(path / names[0] / "checkpoints")  # one that was never begun
+    shutil.rmtree(path / names[0] / "checkpoints")  # a run that was never begun
     (path / names[1] / "metrics.jsonl").unlink()
     kept = sorted((path / names[2] / "checkpoints").glob("step-*.pt"))
-    kept[-1].unlink()  # one that was stopped
+    kept[-1].unlink()  # a run that was stopped
     for file in (path / names[3] / "checkpoints").glob("step-*.pt"):
         state = torch.load(file, weights_only=True)
         torch.save({**state, "data_fingerprint": "other"}, file)
-    shutil.copytree(path / names[1], path / "newer")  # of another version
+    shutil.copytree(path / names[1], path / "newer")  # a run of another version
     for file in (path / "newer" / "checkpoints").glob("step-*.pt"):
         torch.save({**torch.load(file, weights_only=True), "format_version": 99}, file)
     done = here("report.py", "sweep=outputs/sweeps/small")
@@ -244,7 +244,7 @@ def test_the_spectrum_needs_the_real_pictures_and_says_so_where_they_are_gone(he
 
 
 def test_a_setting_that_was_run_twice_with_one_seed_has_that_seed_once(here, tmp_path):
-    """Else the same number would be two, and its interval too narrow."""
+    """Otherwise one result would count twice and make the interval too narrow."""
     arguments = ["-m", "experiment=smoke", "evaluate_every=0", "steps=2", "sweep=twice"]
     for more in (["seed=0"], ["seed=0", "model.upsample=scratch,resize"]):
         assert here("train", *arguments, *more).returncode == 0
@@ -258,7 +258,7 @@ def test_a_setting_that_was_run_twice_with_one_seed_has_that_seed_once(here, tmp
 
 
 def test_a_short_last_record_counts_for_its_steps(tmp_path):
-    """100 steps at 200 images a second and one at 50: 16 and 0.64 seconds of 32 images each."""
+    """Batches of 32: 100 steps at 200 images per second take 16 s, and one step at 50 takes 0.64 s."""
     some = run(tmp_path, [1.0], 0)
     some.step, some.records = (
         101,
@@ -268,7 +268,7 @@ def test_a_short_last_record_counts_for_its_steps(tmp_path):
 
 
 def test_a_run_that_went_on_from_another_has_taken_the_time_of_its_own_steps(tmp_path):
-    """The first record of its own, which has no beginning, and 100 steps at 200 images a second."""
+    """Its first record has no known start and does not count; 100 steps at 200 images per second remain."""
     some = run(tmp_path, [1.0], 0, resume="outputs/other/checkpoints/step-00002000.pt")
     some.step, some.records = (
         2150,

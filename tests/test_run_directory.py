@@ -1,4 +1,4 @@
-"""A run's directory: taken up by the run that it belongs to, and the best of it kept."""
+"""A run's directory: its own run resumes from it, and its best checkpoint is kept."""
 
 import math
 
@@ -32,7 +32,7 @@ def full(state, file):
 
 
 def kept(run_dir):
-    """The step and the value of ``best.pt``."""
+    """Return the step and the value of ``best.pt``."""
     best = checkpoint.load(run_dir / "checkpoints" / "best.pt")
     return best["step"], best["evaluation"]["value"]
 
@@ -40,7 +40,7 @@ def kept(run_dir):
 def test_a_run_goes_on_where_its_directory_ends(config, state, tmp_path):
     for state.step in (3, 7):
         run_directory.save(state, config, tmp_path, origin(config))
-    config.seed, config.log_every = 0, 1  # what is not part of the training may change
+    config.seed, config.log_every = 0, 1  # settings outside the training may change
     again = engine.build(config, 10, CPU)
     run_directory.resume(again, config, tmp_path, origin(config))
     assert again.step == 7

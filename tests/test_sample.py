@@ -1,4 +1,4 @@
-"""``scripts/sample.py``: images from a run, each a function of its seed."""
+"""``scripts/sample.py``: images from a run, each determined by its seed."""
 
 import os
 import shutil
@@ -43,7 +43,7 @@ def test_one_run_becomes_a_grid_files_and_arrays(command, here, tmp_path, run):
         "seed-000002-class-2.png",
         "seed-000007-class-7.png",
     ]
-    # Whatever else is asked for, and however it is written.
+    # A seed gives the same image whatever else is requested, and in every format.
     assert np.array_equal(pixels(tmp_path / "single" / "seed-000007-class-7.png"), images[4, :, :, 0])
     assert np.array_equal(pixels(tmp_path / "single" / "seed-000002-class-2.png"), images[2, :, :, 0])
 
@@ -79,7 +79,7 @@ def test_weights_statistics_and_truncation_are_those_asked_for(here, run):
         (["run=outputs/tiny", "count=3", "seeds=1"], "count and seeds"),
         (["run=outputs/tiny", "format=mp4"], "format"),
         (["outputs/tiny"], "'outputs/tiny' is not of the form key=value"),
-        # There is no such run, but nobody has looked for it yet.
+        # There is no such run, but the script has not looked for it yet.
         (["run=none", "count=0"], "count=0 must be from 1 to 1,000,000"),
         (["run=none", "count=9999999999"], "count=9999999999 must be from 1 to 1,000,000"),
         (["run=none", "frames=0", "format=gif"], "frames=0 must be from 1 to 1,000,000"),
@@ -222,7 +222,7 @@ def test_walks_and_films(here, tmp_path, run):
     assert done.returncode == 0, done.stderr
     trained = sampling.load_generator(run)
     with Image.open(run / "walk.gif") as walk:
-        # Equal frames are one that stays longer.
+        # Pillow merges equal frames into one that is shown longer.
         assert sum(frame.info["duration"] for frame in ImageSequence.Iterator(walk)) == 8 * 80
         assert walk.size == (2 * (2 * 30 + 2), 2 * (30 + 2))  # two classes side by side, twice as large
     walk = exploring.between_seeds(trained, [3, 5], [1, 7], 4, spherical=True, closed=True)
@@ -234,7 +234,7 @@ def test_walks_and_films(here, tmp_path, run):
         assert film.n_frames == len(list((run / "samples").iterdir())) == 14
         assert film.width == 10 * 30 + 2
         assert film.height > 8 * 30 + 2 + 16
-        assert np.array(film.convert("L"))[:16].min() < 100  # the step is written there
+        assert np.array(film.convert("L"))[:16].min() < 100  # the step number is written there
 
 
 def test_a_walk_takes_two_stops(here, run):
@@ -256,7 +256,7 @@ def test_classes_are_asked_for_by_their_names_too(run):
         trained.parse_classes("cats,dogs")
     with pytest.raises(UserError, match="classes=12 unknown; this run has 0 cats"):
         trained.known([12])
-    trained.classes = ()  # of a run of an earlier version
+    trained.classes = ()  # as in a run of an earlier version
     with pytest.raises(UserError, match="classes=cats unknown; this run has 0 to 9"):
         trained.parse_classes("cats")
 
@@ -271,7 +271,7 @@ def test_a_spherical_walk_keeps_the_length_and_a_straight_one_does_not():
     assert straight.norm(dim=1).min() < 0.9 * ends.norm(dim=1).min()
     torch.testing.assert_close(straight[5], ends.mean(0))
     there = exploring.interpolated(ends, 10, spherical=False, closed=False)
-    torch.testing.assert_close(there, straight[:11])  # and not back
+    torch.testing.assert_close(there, straight[:11])  # an open walk does not return
     to_itself = exploring.interpolated(ends[[0, 0]], 3, spherical=True, closed=True)
     torch.testing.assert_close(to_itself, ends[:1].repeat(6, 1))
     opposite = exploring.interpolated(torch.tensor([[1.0], [-2.0]]), 3, spherical=True, closed=False)
@@ -309,15 +309,15 @@ def test_an_unconditional_walk_has_one_image_a_frame_and_no_classes_to_go_betwee
 
 def test_arithmetic_of_latents(run):
     trained = sampling.load_generator(run)
-    # Two terms that cancel leave the third: its images, its mean, and the middle of the nine.
+    # Two terms that cancel leave the first: its images, its mean, and the middle of the nine.
     members, middles, around = exploring.arithmetic(trained, [[3], [5, 15], [5, 15]], [1])
     assert torch.equal(members[1], trained.sample([5, 15], [1])[0])
     image = trained.sample([3], [1])[0]
     assert torch.equal(middles[0], image)
-    assert (around[4].int() - image[0].int()).abs().max() <= 1  # x - y + y in floating point
+    assert (around[4].int() - image[0].int()).abs().max() <= 1  # x - y + y is inexact in floating point
     assert around.shape[0] == 9
     assert all((around[place].int() - image[0].int()).abs().max() > 1 for place in (0, 8))
-    # The classes are added up with the latents: 2 - 7 + 7.
+    # The classes are added up along with the latents: 2 - 7 + 7.
     _, _, mixed = exploring.arithmetic(trained, [[2], [7], [7]], None)
     assert (mixed[4].int() - trained.sample([2], None)[0][0].int()).abs().max() <= 1
 
@@ -327,7 +327,7 @@ def test_layers_are_the_maps_on_the_way_and_the_image_at_its_end(run):
     lively(trained.network)
     picture = np.array(exploring.layer_by_layer(trained, [3, 5], None))
     made, _ = trained.sample([3, 5], None)
-    enlarged = made[1, 0].repeat_interleave(6, 0).repeat_interleave(6, 1)  # 28 pixels as 168
+    enlarged = made[1, 0].repeat_interleave(6, 0).repeat_interleave(6, 1)  # 28 pixels become 168
     bottom, right = (side - 176 for side in picture.shape[:2])  # three maps of 56 pixels and lines around them
     assert np.array_equal(picture[bottom : bottom + 168, right : right + 168, 0], enlarged)
 
@@ -366,7 +366,7 @@ def test_each_picture_is_a_command_and_what_is_named_with_out_is_kept(here, tmp_
         (["format=layers"], "layers.png"),
         (["format=arithmetic", "seeds=0,1", "minus=2,3", "plus=4-6", "classes=3"], "arithmetic.png"),
     ]:
-        for _ in range(2):  # its own file it replaces
+        for _ in range(2):  # the script replaces its own file
             done = here("sample.py", f"run={run}", *arguments)
             assert done.returncode == 0, done.stderr
         with Image.open(run / name) as picture:
@@ -389,7 +389,7 @@ def test_ranges_are_read_as_they_are_written():
 
 
 def test_where_nothing_can_be_written_is_said_before_anything_is_made(here, tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everywhere
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # because root may write everywhere
     assert_refused(
         here("sample.py", "run=none", "out=new/x.png"), f"{tmp_path} may not be written to; set another out="
     )

@@ -1,4 +1,4 @@
-"""The record of a run never stops the run."""
+"""Recording a run never stops the run."""
 
 import io
 import json
@@ -58,7 +58,7 @@ def test_the_speed_is_that_of_training_alone(tmp_path, monkeypatch):
 
 
 def curve(run_dir, name):
-    """What TensorBoard shows of it: the steps and the values."""
+    """Return the steps and values that TensorBoard shows for ``name``."""
     board = EventAccumulator(str(run_dir))
     board.Reload()
     return [(event.step, event.value) for event in board.Scalars(name)]
@@ -71,7 +71,7 @@ def test_what_an_earlier_process_recorded_later_is_hidden_in_tensorboard(tmp_pat
         for done in (1, 2, 3, 4):
             tracker.measures(done, {"x": 1}, "")
     (events,) = tmp_path.glob("events.*")
-    events.rename(tmp_path / "events.out.tfevents.0000000001.here.1.0")  # not of the same second
+    events.rename(tmp_path / "events.out.tfevents.0000000001.here.1.0")  # as if written in another second
     assert curve(tmp_path, "x") == [(1, 1), (2, 1), (3, 1), (4, 1)]
     with Tracker(tmp_path, step=step, steps=5, batch_size=1) as tracker:
         assert not tracker.fresh
@@ -100,7 +100,7 @@ def test_a_broken_sink_is_reported_once_and_the_others_go_on(tmp_path, sink, mon
 
 
 def test_a_tensorboard_that_cannot_be_imported_ends_nothing(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)  # so that an import is an ImportError
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)  # importing it raises ImportError
     with Tracker(tmp_path, step=0, steps=5, batch_size=1) as tracker:
         tracker.scalars(1, LOSSES)
     assert (tmp_path / "metrics.jsonl").read_text()

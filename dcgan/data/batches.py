@@ -1,6 +1,6 @@
 """Prepared pictures -> batches of float32, each a function of (seed, step) alone.
 
-Of several processes that train together each gets its share of a batch.
+When several processes train together, each gets its share of every batch.
 
 Legend: ``M`` rows of the store, ``N`` images, ``C`` channels, ``H W`` size.
 """
@@ -21,18 +21,18 @@ from dcgan.errors import UserError
 from dcgan.images import moved, to_float, turned
 from dcgan.randomness import random_generator
 
-UPLOADED = 2**26  # bytes of pictures that go to a device at once
+UPLOADED = 2**26  # bytes of pictures copied to a device at once
 
 
 @dataclass
 class ImageSet:
-    """Some rows of a prepared store."""
+    """A selection of the rows of a prepared store."""
 
     store: npt.NDArray[np.uint8]  # (M, C, H, W), memory-mapped
     rows: npt.NDArray[np.int64]  # (N,)
     labels: npt.NDArray[np.int64]  # (N,)
-    classes: list[str]  # empty if there are none
-    digest: str  # of all pixels of the store
+    classes: list[str]  # names; empty if the set has no classes
+    digest: str  # of all pixels in the store
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -41,13 +41,13 @@ class ImageSet:
         return self.images(chosen)
 
     def images(self, chosen: npt.NDArray[np.int64] | slice = slice(None)) -> Tensor:
-        """The pictures of some positions from 0 to N - 1, or all, uint8 ``(len(chosen), C, H, W)``."""
+        """Return the pictures at the chosen positions, from 0 to N - 1, uint8 ``(len(chosen), C, H, W)``."""
         return torch.from_numpy(self.store[self.rows[chosen]])
 
     def limited(self, count: int | None) -> "ImageSet":
-        """Of each class as large a share as of all, ``count`` in sum, at least one; None for all.
+        """Return a subset of ``count`` pictures: the same share of every class, at least one each; None for all.
 
-        Fewer are a part of more.
+        A smaller subset is part of every larger one.
         """
         if count is None:
             return self
@@ -58,9 +58,9 @@ class ImageSet:
         return replace(self, rows=self.rows[chosen], labels=self.labels[chosen])
 
     def examples(self, columns: int, rows: int, by_class: bool) -> Tensor:
-        """Pictures for a grid, row by row; with ``by_class`` column ``i`` shows class ``i``, again where it is small.
+        """Return pictures for a grid, row by row. With ``by_class``, column ``i`` shows class ``i``, repeated if small.
 
-        Evenly spread over the set, which may be sorted.
+        The pictures are evenly spread over the set, which may be sorted.
         """
         groups = (
             [np.flatnonzero(self.labels == label) for label in range(columns)] if by_class else [np.arange(len(self))]
@@ -71,16 +71,16 @@ class ImageSet:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Names these pixels and labels; two sets that differ anywhere have different ones."""
+        """A hash of these pixels and labels; sets that differ anywhere have different fingerprints."""
         whole = hashlib.blake2b(self.digest.encode(), digest_size=16)
         whole.update(self.rows.tobytes() + self.labels.tobytes())
         return whole.hexdigest()
 
 
 def places_in_classes(labels: npt.NDArray[np.int64], order: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """For each picture where it stands among those of its class in ``order``, from 0 to 1; 1 if it is not there.
+    """Return each picture's place, from 0 to 1, among those of its class in ``order``; 1 if it is not in ``order``.
 
-    So the first of all pictures, however many, are nearly the same share of every class.
+    Thus the pictures with the lowest places, however many, are nearly the same share of every class.
     """
     places = np.ones(len(labels))
     for label in np.unique(labels):
@@ -90,28 +90,27 @@ def places_in_classes(labels: npt.NDArray[np.int64], order: npt.NDArray[np.int64
 
 
 def firsts_of_classes(labels: npt.NDArray[np.int64], order: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """The first picture of each class in ``order``."""
+    """Return the first picture of each class in ``order``."""
     return order[np.unique(labels[order], return_index=True)[1]]
 
 
 class Batches:
     """Batches of a set, each a function of (seed, step) alone.
 
-    Every epoch goes through the set in an order of its own and leaves out the last ``N % batch_size``
-    pictures of that order.
+    Every epoch goes through the set in its own order, and leaves out the last ``N % batch_size`` pictures of it.
 
     Args:
         data: the pictures.
-        batch_size: in pictures; if shared, of all processes together.
-        seed: of the order and of what is changed at random.
-        device: where the batches shall be.
+        batch_size: the number of pictures in a batch; if shared, of all processes together.
+        seed: the seed of the order and of the augmentation.
+        device: where to put the batches.
         augment: what to change at random.
-        on_device: whether to keep all pictures there; None: if it is a GPU and they fill at most half of
-            what is free.
-        shared: whether the processes of torchrun share each batch, or this one has it for itself.
+        on_device: whether to keep all pictures on the device. None does so if the device is a GPU and they fill less
+            than half of its free memory.
+        shared: whether the processes of torchrun share each batch; if not, this process gets all of it.
 
     Raises:
-        UserError: if the set has fewer pictures than a batch, or a batch cannot be shared out.
+        UserError: if the set has fewer pictures than a batch, or a batch cannot be divided among the processes.
     """
 
     def __init__(
@@ -147,14 +146,14 @@ class Batches:
         self.resident = self._upload(UPLOADED * count // size) if on_device else None
 
     def _upload(self, at_once: int) -> Tensor:
-        """All pictures on the device, ``(N, C, H, W)``."""
+        """Copy all pictures to the device, ``(N, C, H, W)``."""
         resident = torch.empty((len(self.data), *self.data.store.shape[1:]), dtype=torch.uint8, device=self.device)
         for chosen in torch.arange(len(self.data)).split(max(at_once, 1)):
             resident[chosen[0] : chosen[-1] + 1] = self.data.images(chosen.numpy()).to(self.device)
         return resident
 
     def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
-        """The images, float32 ``(N, C, H, W)`` in [-1, 1], and labels ``(N,)`` of ``step``, from 0."""
+        """Return the images, float32 ``(N, C, H, W)`` in [-1, 1], and labels ``(N,)`` of ``step``, counted from 0."""
         epoch, batch = divmod(step, self.per_epoch)
         if epoch != self._epoch:
             random = random_generator(self.seed, "order", epoch)
@@ -173,11 +172,11 @@ class Batches:
 
 
 def flipped_and_moved(images: Tensor, augment: AugmentConfig, random: torch.Generator) -> Tensor:
-    """Pictures flipped and moved at random, each in its own way; what comes in repeats the border.
+    """Flip and shift each picture at random; the border is repeated where nothing moves in.
 
     Args:
         images: ``(N, C, H, W)``.
-        augment: what to do.
+        augment: which changes to make.
         random: a generator on the CPU.
     """
     if not augment.flip and not augment.translate:
@@ -189,11 +188,11 @@ def flipped_and_moved(images: Tensor, augment: AugmentConfig, random: torch.Gene
 
 
 def turned_and_zoomed(images: Tensor, augment: AugmentConfig, random: torch.Generator) -> Tensor:
-    """Pictures turned, and enlarged or made smaller, at random, each in its own way.
+    """Rotate each picture and change its size at random.
 
     Args:
         images: float32 ``(N, C, H, W)``.
-        augment: what to do.
+        augment: which changes to make.
         random: a generator on the CPU.
     """
     if not augment.rotate and not augment.zoom:

@@ -1,4 +1,4 @@
-"""What is not here is fetched by torchvision: aside first, so that a directory never holds half a set."""
+"""Downloads by torchvision, first into a temporary directory, so that a set's own directory never holds half of it."""
 
 import logging
 import shutil
@@ -20,16 +20,16 @@ log = logging.getLogger(__name__)
 def found_or_downloaded(
     config: DataConfig, root: Path, find: Callable[[], Found | None], fetch: Callable[[str], object]
 ) -> Found:
-    """What ``find`` finds, if need be after ``fetch``.
+    """Return what ``find`` finds, after calling ``fetch`` if necessary.
 
     Args:
-        config: says whether to download.
-        root: where the set belongs.
-        find: looks for it there, and gives None if it is not there.
-        fetch: downloads it into the directory that it is given.
+        config: says whether downloads are allowed.
+        root: the directory of the set.
+        find: looks for the set and returns None if it is missing.
+        fetch: downloads the set into the directory that it is given.
 
     Raises:
-        UserError: if it is not there and must not or cannot be downloaded.
+        UserError: if the set is missing, and may not or cannot be downloaded.
     """
     found = find()
     if found is not None:
@@ -41,13 +41,13 @@ def found_or_downloaded(
     try:
         root.mkdir(parents=True, exist_ok=True)
         with FileLock(root / ".lock"):
-            found = find()  # another process may have been first
+            found = find()  # another process may have fetched it by now
             if found is None:
                 _fetch(root, fetch)
                 found = find()
     except UserError:
         raise
-    except Exception as error:  # every way of downloading has errors of its own
+    except Exception as error:  # every downloader raises its own kinds of errors
         if not there:
             shutil.rmtree(root, ignore_errors=True)
         reason = " ".join(str(error).split())
@@ -58,7 +58,7 @@ def found_or_downloaded(
 
 def _fetch(root: Path, fetch: Callable[[str], object]) -> None:
     log.info("downloading to %s", root)
-    for old in root.glob(".download-*"):  # of a process that was killed
+    for old in root.glob(".download-*"):  # left by a process that was killed
         shutil.rmtree(old)
     with tempfile.TemporaryDirectory(prefix=".download-", dir=root) as aside:
         fetch(aside)

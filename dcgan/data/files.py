@@ -1,7 +1,7 @@
-"""Where pictures lie: below a directory, in a zip archive, or in an array; and what is known of them.
+"""Where pictures are found: in a directory tree, a zip archive or an array; and the labels that belong to them.
 
-Each place has ``names``, in an order that depends on them alone, ``open(row)`` for the picture of that name, and
-a ``key`` that changes when any of the files does.
+Each place has ``names``, in an order that depends on the names alone. ``open(row)`` opens the picture of that name,
+and ``key`` changes when any of the files does.
 """
 
 import hashlib
@@ -23,25 +23,25 @@ from dcgan.errors import UserError
 
 log = logging.getLogger(__name__)
 
-MAX_MEMBER_SIZE = 2**28  # bytes of a picture in an archive, unpacked; more is a bomb
+MAX_MEMBER_SIZE = 2**28  # bytes of an unpacked picture in an archive; a larger one counts as a decompression bomb
 
 
 class Files(Protocol):
-    """See the module."""
+    """A place with pictures; see the module docstring."""
 
     names: list[str]
     key: str
 
     def open(self, row: int) -> Image.Image:
-        """The picture ``names[row]``.
+        """Open the picture ``names[row]``.
 
         Raises:
-            BadPictureError: if it is none.
+            BadPictureError: if the file is not a picture.
         """
 
 
 class Directory:
-    """The pictures in a directory and all below it, hidden ones left out; links are followed."""
+    """The pictures in a directory and all directories below it, except hidden ones; links are followed."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -72,13 +72,13 @@ class Archive:
         self.key = digest(f"{info.filename}\n{info.file_size} {info.CRC}\n" for info in self.members)
 
     def _zip(self) -> zipfile.ZipFile:
-        # Not shared between processes: they would move each other's place in the file.
+        # Each process opens its own: in a shared file, processes would move each other's position.
         if getattr(self, "opened_by", None) != os.getpid():
             self.opened, self.opened_by = zipfile.ZipFile(self.path), os.getpid()
         return self.opened
 
     def __getstate__(self) -> dict[str, object]:
-        """All but the open file, which cannot go to another process."""
+        """Return everything except the open file, which cannot be sent to another process."""
         return {name: value for name, value in vars(self).items() if name not in ("opened", "opened_by")}
 
     def open(self, row: int) -> Image.Image:
@@ -93,7 +93,7 @@ class Archive:
         return decode(content)
 
     def text(self, name: str) -> str | None:
-        """The content of a text file that ends with ``/name``, or None."""
+        """Return the content of the first text file called ``name``, in any directory, or None."""
         for info in self._zip().infolist():
             if info.filename.rpartition("/")[2] == name:
                 return self._zip().read(info).decode()
@@ -101,7 +101,7 @@ class Archive:
 
 
 class Array:
-    """Pictures in memory, uint8 ``(N, H, W)`` or ``(N, H, W, 3)``, that came from some ``files``."""
+    """Pictures in memory, uint8 ``(N, H, W)`` or ``(N, H, W, 3)``, that were read from ``files``."""
 
     def __init__(self, pixels: npt.NDArray[np.uint8], files: Iterable[Path]) -> None:
         self.pixels = pixels
@@ -119,13 +119,13 @@ class Source:
 
     name: str  # for directories and messages
     files: Files
-    labels: npt.NDArray[np.int64]  # (N,), all 0 without classes
-    classes: list[str]  # what label 0, 1, ... means; empty if there are none
-    held_out: npt.NDArray[np.bool_] | None = None  # (N,), the set's own test part; None if it has none
+    labels: npt.NDArray[np.int64]  # (N,), all 0 if there are no classes
+    classes: list[str]  # the names of labels 0, 1, ...; empty if there are no classes
+    held_out: npt.NDArray[np.bool_] | None = None  # (N,), marks the set's own test part; None if it has none
 
 
 def digest(parts: Iterable[str]) -> str:
-    """A name for some texts; others have another."""
+    """Return a hash that identifies the texts."""
     whole = hashlib.blake2b(digest_size=16)
     for part in parts:
         whole.update(part.encode("utf-8", "surrogateescape"))
@@ -133,12 +133,12 @@ def digest(parts: Iterable[str]) -> str:
 
 
 def _is_hidden(name: str) -> bool:
-    """Whether a file is not to be seen, or lies where it is not."""
+    """Whether a file or one of its directories is hidden."""
     return any(part.startswith((".", "__MACOSX", "lost+found")) for part in name.split("/"))
 
 
 def _pictures_among(names: list[str], root: Path) -> list[str]:
-    """Those that are to be taken for pictures by their names; says which look like some and cannot be read."""
+    """Return the names with the suffix of a picture; warn about pictures in formats that are not read."""
     seen = [name for name in names if not _is_hidden(name)]
     pictures = [name for name in seen if name.lower().endswith(SUFFIXES)]
     unread = [name for name in seen if name.lower().endswith(UNREAD)]
@@ -167,15 +167,15 @@ def _kind_of_file(path: Path) -> str:
 
 
 def _about(stat: os.stat_result) -> str:
-    # Size and time of the last change of the content, and of anything: a restored time betrays itself there.
+    # The size, and when the content and anything about the file last changed: ctime reveals a restored mtime.
     return f"{stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}"
 
 
 def _walk(root: Path, below: str = "", above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[tuple[str, str]]:
-    """The names of all files, with "/", and what a change would change."""
+    """Yield the name of each file, separated by "/", and a text that changes whenever the file does."""
     directory = root / below
     stat = directory.stat()
-    if (stat.st_dev, stat.st_ino) in above:  # a link back up
+    if (stat.st_dev, stat.st_ino) in above:  # a link to a directory above
         return
     try:
         entries = list(os.scandir(directory))

@@ -1,4 +1,4 @@
-"""One picture of whatever kind -> uint8 of the asked size.
+"""One picture of any kind -> uint8 of the requested size.
 
 Legend: ``C`` channels, ``H W`` size.
 """
@@ -12,21 +12,21 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from dcgan.choices import Fit
 
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP")  # what Pillow may open: each further reader is a further risk
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP")  # what Pillow may open; each additional decoder is a risk
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
-UNREAD = (".gif", ".tif", ".tiff", ".heic", ".heif", ".avif")  # pictures, too, which somebody may miss
+UNREAD = (".gif", ".tif", ".tiff", ".heic", ".heif", ".avif")  # left out with a warning, as somebody may miss them
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 
 
 class BadPictureError(Exception):
-    """A file that cannot be trained on; the message continues a sentence that begins with its name."""
+    """A file that cannot be trained on; the message continues a sentence that begins with the file's name."""
 
 
 def decode(content: bytes) -> Image.Image:
-    """The picture that a file holds; its pixels are read when they are needed.
+    """Open the picture in a file's content; its pixels are decoded when they are first needed.
 
     Raises:
-        BadPictureError: if it is not a picture in one of `FORMATS`, or too large to be meant.
+        BadPictureError: if the content is not a picture in one of `FORMATS`, or claims implausibly many pixels.
     """
     if not content:
         raise BadPictureError("is empty")
@@ -37,12 +37,12 @@ def decode(content: bytes) -> Image.Image:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         most = (Image.MAX_IMAGE_PIXELS or 0) // 10**6
         raise BadPictureError(f"has more than {most} million pixels, like a decompression bomb") from error
-    except Exception as error:  # Pillow's readers raise many kinds on damaged files
+    except Exception as error:  # Pillow's decoders raise many kinds of errors on damaged files
         raise BadPictureError(f"is damaged ({error})") from error
 
 
 def kind_of(content: bytes) -> str:
-    """What bytes look like that are not what they should be."""
+    """Describe what the bytes look like when they are not the expected file."""
     head = content[:512]
     if head.lstrip().lower().startswith((b"<!doctype html", b"<html")):
         return "a web page (about a quota or an error?)"
@@ -52,22 +52,22 @@ def kind_of(content: bytes) -> str:
 
 
 def fitted(image: Image.Image, size: tuple[int, int], channels: int, fit: Fit, upscale: bool) -> npt.NDArray[np.uint8]:
-    """The picture as ``(C, H, W)``: turned as its EXIF says, composited on white, fitted, resized.
+    """Return the picture as ``(C, H, W)``: rotated as its EXIF says, composited on white, fitted and resized.
 
     Args:
         image: any mode and size.
         size: ``(H, W)``.
         channels: 1 for grey, 3 for RGB.
-        fit: what to do about another aspect ratio.
-        upscale: whether it may be smaller than ``size``.
+        fit: how to treat a different aspect ratio.
+        upscale: whether the picture may be smaller than ``size``.
 
     Raises:
-        BadPictureError: if its pixels cannot be read, or it is too small.
+        BadPictureError: if the pixels cannot be read, or the picture is too small.
     """
     height, width = size
     try:
         before = image.size
-        # A JPEG can be decoded at a half, a quarter or an eighth: as long as twice the asked size is left.
+        # A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size, as long as twice the requested size is left.
         shrink = min(before) / (2 * max(size))
         image.draft(None, (int(before[0] / shrink), int(before[1] / shrink)))
         drafted = image.size
@@ -82,7 +82,7 @@ def fitted(image: Image.Image, size: tuple[int, int], channels: int, fit: Fit, u
         image = _converted(image, "L" if channels == 1 else "RGB")
     except BadPictureError:
         raise
-    except Exception as error:  # as above
+    except Exception as error:  # as in `decode`
         raise BadPictureError(f"is damaged ({error})") from error
     target, method = (width, height), Image.Resampling.BICUBIC
     if image.size != target and fit is Fit.crop:
@@ -95,7 +95,7 @@ def fitted(image: Image.Image, size: tuple[int, int], channels: int, fit: Fit, u
 
 
 def _converted(image: Image.Image, mode: str) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bits a pixel, which Pillow's own conversion cuts off at 255
+    if image.mode.startswith("I"):  # 16 bits per pixel, which Pillow's own conversion would clip at 255
         pixels, transparent = np.asarray(image), image.info.get("transparency")
         image = Image.fromarray((pixels.astype(np.float32) / 257).round().astype(np.uint8))
         if transparent is not None:

@@ -1,13 +1,13 @@
 """A source -> a prepared store: all its pictures as uint8 in one memory-mapped file, made once.
 
-A store is a directory. Its name ends with a key made of the source's files and of all settings that the
-pixels depend on, so that another source or size is another store:
+A store is a directory. Its name holds the picture size and a key made from the source's files and the other
+settings that the pixels depend on, so that each source and size has its own store:
 
-    images.npy   uint8 ``(N, C, H, W)``, one row for each file of the source, also for those left out
-    store.json   the files left out with the reason, and a digest of the pixels
+    images.npy   uint8 ``(N, C, H, W)``, one row for each file of the source, even if it is left out
+    store.json   the files left out, with the reasons, and a digest of the pixels
 
-It is made in ``NAME.partial`` and renamed when it is whole. A preparation that was killed goes on from its
-``progress.jsonl``, which has a line for each block of rows that is on the disk.
+A store is made in ``NAME.partial`` and renamed when it is complete. If the preparation is killed, the next one resumes
+from ``progress.jsonl``, which has a line for each block of rows on the disk.
 """
 
 import hashlib
@@ -37,24 +37,24 @@ from dcgan.progress import Progress
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1  # to be raised with every change of what is in the files or how the pixels are made
-BLOCK = 128  # pictures between two lines of progress
-# Seconds of work that starting worker processes pays for; those that are not forked must import PyTorch first.
+FORMAT = 1  # raise it with every change to the contents of the files or to how the pixels are made
+BLOCK = 128  # pictures per line of progress.jsonl
+# Seconds of remaining work that justify starting worker processes; unless forked, these must import PyTorch first.
 WORTH_WORKERS = 0.5 if multiprocessing.get_all_start_methods()[0] == "fork" else 5.0
 
 
 @dataclass
 class Store:
-    """``images`` uint8 ``(N, C, H, W)``, memory-mapped; rows whose file is in ``bad`` hold nothing."""
+    """``images`` uint8 ``(N, C, H, W)``, memory-mapped; the rows in ``bad`` are all zeros."""
 
     path: Path
     images: npt.NDArray[np.uint8]
-    bad: dict[int, str]  # row: why it holds nothing
+    bad: dict[int, str]  # row: why its file cannot be used
     digest: str  # of the pixels
 
 
 class Block(NamedTuple):
-    """Some prepared rows, as they travel between processes."""
+    """Some prepared rows, in the form in which they travel between processes."""
 
     pixels: bytes
     digest: str
@@ -62,7 +62,7 @@ class Block(NamedTuple):
 
 
 class Blocks(Dataset[Block]):
-    """The rows from ``start`` on, prepared `BLOCK` by `BLOCK`."""
+    """The rows from ``start`` on, prepared in blocks of `BLOCK`."""
 
     def __init__(self, source: Source, config: DataConfig, start: int) -> None:
         self.source, self.config, self.start = source, config, start
@@ -88,10 +88,10 @@ class Blocks(Dataset[Block]):
 
 
 def prepare(source: Source, config: DataConfig) -> Store:
-    """The store of a source, made if it is not there; while another process makes it, wait for that.
+    """Return the store of a source; make it if it does not exist, or wait for the process that is making it.
 
     Raises:
-        UserError: if there is no room for it, or it was damaged.
+        UserError: if the store is damaged, or there is no room for it.
     """
     height, width = config.image_size
     size = f"{height}x{width}x{config.channels}"
@@ -108,7 +108,7 @@ def prepare(source: Source, config: DataConfig) -> Store:
 
 
 def cores() -> int:
-    """How many this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -123,7 +123,7 @@ def _open(path: Path) -> Store:
 
 
 def _make(source: Source, config: DataConfig, path: Path) -> None:
-    """Make the store, from where an earlier attempt ended."""
+    """Make the store, starting where an earlier attempt ended."""
     shape = (len(source.labels), config.channels, *config.image_size)
     with _Partial(path, shape) as partial:
         begun = time.perf_counter()
@@ -148,28 +148,29 @@ def _make(source: Source, config: DataConfig, path: Path) -> None:
 
 
 class _Partial:
-    """A store in the making, in ``path``.partial; ``rows`` of it are there."""
+    """A store in the making, in ``path``.partial; its first ``rows`` rows are done."""
 
     def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
         self.path, self.directory, self.total = path, path.with_name(path.name + ".partial"), shape[0]
         self.directory.mkdir(exist_ok=True)
         journal = self.directory / "progress.jsonl"
         lines = journal.read_text().splitlines(keepends=True) if journal.exists() else []
-        whole = [line for line in lines if line.endswith("\n")]  # the last may have been cut short
+        whole = [line for line in lines if line.endswith("\n")]  # the last may be cut short
         self.done = [json.loads(line) for line in whole]
         if not self.done:
             self._begin(shape)
         self.images = (self.directory / "images.npy").open("r+b")
         row = math.prod(shape[1:])
-        self.images.seek(self.images.seek(0, os.SEEK_END) + (self.rows - self.total) * row)  # after the header
-        self.journal = journal.open("a", newline="\n")  # as long on every system, for `truncate`
+        size = self.images.seek(0, os.SEEK_END)
+        self.images.seek(size - (self.total - self.rows) * row)  # the first row that is missing
+        self.journal = journal.open("a", newline="\n")  # newlines of one byte, for `truncate`
         self.journal.truncate(sum(map(len, whole)))
         self.written, self.last_write = len(self.done), time.perf_counter()
 
     def _begin(self, shape: tuple[int, ...]) -> None:
         needed, free = math.prod(shape), shutil.disk_usage(self.directory).free
         if needed > free:
-            shutil.rmtree(self.directory)  # nothing in it is of use yet
+            shutil.rmtree(self.directory)  # it holds nothing useful yet
             raise UserError(
                 f"{self.total:,} pictures take {needed / 1e9:.1f} GB prepared, and data.store={self.path.parent} "
                 f"has {free / 1e9:.1f} GB free; choose another data.store or a smaller data.image_size"
@@ -194,7 +195,7 @@ class _Partial:
             self.write()
 
     def write(self) -> None:
-        """The pixels to the disk, and then the lines that say that they are there."""
+        """Write the pixels to the disk, and only then the lines that say that they are there."""
         self.images.flush()
         os.fsync(self.images.fileno())
         self.journal.writelines(json.dumps(line) + "\n" for line in self.done[self.written :])
@@ -206,13 +207,13 @@ class _Partial:
         bad = {row: reason for line in self.done for row, reason in line["bad"].items()}
         about = {"digest": digest(line["digest"] for line in self.done), "bad": bad}
         (self.directory / "store.json").write_text(json.dumps(about, indent=1))
-        self.__exit__()  # Windows moves nothing that is open
+        self.__exit__()  # Windows does not move open files
         (self.directory / "progress.jsonl").unlink()
         self.directory.replace(self.path)
 
 
 def _in_parallel(blocks: Blocks) -> Iterator[Block]:
-    """The blocks in their order, by a process for each core where there is enough to do."""
+    """Yield the blocks in order, made by one process per core if enough work remains."""
     begun = time.perf_counter()
     for number in range(len(blocks)):
         rest = len(blocks) - number
@@ -229,7 +230,7 @@ def _in_parallel(blocks: Blocks) -> Iterator[Block]:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Alone with ``path`` among all processes."""
+    """Keep all other processes from ``path``."""
     lock = FileLock(path.with_name(path.name + ".lock"))
     try:
         lock.acquire(timeout=0)
@@ -244,14 +245,14 @@ def _locked(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _store_errors(config: DataConfig) -> Iterator[None]:
-    """What goes wrong with the disk or a worker process, as a sentence."""
+    """Turn errors of the disk or a worker process into a `UserError` of one sentence."""
     try:
         yield
     except OSError as error:
         raise UserError(
             f"data.store={config.store} cannot be written ({error.strerror}); choose another directory"
         ) from error
-    except RuntimeError as error:  # DataLoader's
+    except RuntimeError as error:  # from DataLoader
         raise UserError(
             f"a process that prepared pictures ended ({str(error).splitlines()[0]}); was memory short? "
             "the same command goes on where it was"

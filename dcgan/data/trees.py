@@ -1,4 +1,4 @@
-"""The sets whose pictures are files of their own: any folder or zip archive, and CelebA."""
+"""The sets whose pictures are separate files: any folder or zip archive, and CelebA."""
 
 import logging
 from itertools import takewhile
@@ -14,18 +14,18 @@ from dcgan.errors import UserError
 
 log = logging.getLogger(__name__)
 
-# Directories at the top of a tree that are parts of the set, not classes; whether they are held out.
+# Top-level directories that are parts of a set, not classes, and whether each part is held out.
 PARTS = {"train": False, "training": False, "val": True, "valid": True, "validation": True, "test": True}
-# Where below data.root CelebA's files lie, as its authors, torchvision and Kaggle lay them out.
+# Where CelebA's files may lie below data.root, in the layouts of its authors, torchvision and Kaggle.
 CELEBA_PLACES = [f"{top}{part}" for top in ("", "celeba/", "CelebA/") for part in ("", "Img/", "Anno/", "Eval/")]
 CELEBA_IMAGES = ("img_align_celeba/img_align_celeba", "img_align_celeba", "img_align_celeba.zip")
 
 
 def folder(config: DataConfig, root: Path) -> Source:
-    """Any pictures. Where all lie in subdirectories, those name the classes.
+    """Return any pictures; if all of them lie in subdirectories, those name the classes.
 
-    Directories in which everything lies do not count; ``train`` and ``test`` or ``val`` above the rest are
-    parts of the set.
+    Directories that contain everything do not count. ``train`` and ``test`` or ``val`` at the top are parts of the
+    set.
     """
     if root.is_dir() and Path(config.store).resolve().is_relative_to(root.resolve()):
         raise UserError(
@@ -56,7 +56,7 @@ def folder(config: DataConfig, root: Path) -> Source:
 
 
 def celeba(config: DataConfig, root: Path) -> Source:
-    """CelebA's aligned faces, 178 x 218, RGB, with its partition and, with ``data.label``, an attribute."""
+    """Return CelebA's aligned faces, 178 x 218, RGB, with its partition and, given ``data.label``, an attribute."""
     files = found_or_downloaded(config, root, lambda: _find_celeba(root), _fetch_celeba)
     rows = {name.rpartition("/")[2]: row for row, name in enumerate(files.names)}
     partition = _table(files, root, "list_eval_partition")
@@ -88,10 +88,10 @@ def celeba(config: DataConfig, root: Path) -> Source:
 
 
 def open_files(root: Path) -> Directory | Archive:
-    """The pictures in a directory or zip archive.
+    """Open the pictures in a directory or zip archive.
 
     Raises:
-        UserError: if it is neither, or holds none.
+        UserError: if ``root`` is neither, or holds no pictures.
     """
     if root.is_dir():
         return Directory(root)
@@ -115,7 +115,7 @@ def _find_celeba(root: Path) -> Files | None:
 
 
 def _table(files: Files, root: Path, name: str) -> dict[str, dict[str, str]] | None:
-    """One of CelebA's lists, by picture: as its authors write it (``.txt``) or as Kaggle does (``.csv``)."""
+    """Read one of CelebA's lists, by picture, in the format of its authors (``.txt``) or of Kaggle (``.csv``)."""
     for suffix, separator in ((".csv", ","), (".txt", None)):
         places = (root / place / (name + suffix) for place in CELEBA_PLACES)
         path = next(filter(Path.is_file, places), None)
@@ -128,7 +128,7 @@ def _table(files: Files, root: Path, name: str) -> dict[str, dict[str, str]] | N
         try:
             if suffix == ".csv":
                 header, lines = lines[0][1:], lines[1:]
-            elif len(lines[0]) == 1:  # how many pictures follow; then the names of the columns
+            elif len(lines[0]) == 1:  # the number of pictures; the column names come next
                 header, lines = lines[1], lines[2:]
             else:
                 header = ["partition"]
@@ -141,6 +141,6 @@ def _table(files: Files, root: Path, name: str) -> dict[str, dict[str, str]] | N
 
 
 def _without_common(parts: list[list[str]]) -> list[list[str]]:
-    """Paths without the directories that all of them begin with."""
+    """Remove the leading directories that all paths share."""
     common = len(list(takewhile(lambda names: len(set(names)) == 1, zip(*parts, strict=False))))
     return [path[common:] for path in parts]

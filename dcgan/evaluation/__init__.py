@@ -1,7 +1,7 @@
-"""How good generated images are, in numbers that stand beside their floor.
+"""Measures of generated images, each beside its floor: the same measure of real images.
 
-``classifier`` (features of a labelled set) and ``inception`` (those of papers) -> ``distances`` of features; ``pixels``
-and ``pixel_classifiers`` need no features. They meet in ``evaluator``, for a run, and ``reports``, for a finished generator.
+``classifier`` and ``inception`` compute features, which ``distances`` compares; ``pixels`` and ``pixel_classifiers``
+need no features. ``evaluator`` combines the fast measures; ``reports`` adds the slow ones for a finished generator.
 """
 
 from dcgan.evaluation.evaluator import Evaluator

@@ -1,7 +1,7 @@
 """The fixed classifier of a labelled set, whose features measure generated images.
 
-It is trained once on the real training split, always in the same way, and kept beside the prepared pictures.
-Distances in its features are comparable between runs on one set with one features' hash, and with nothing else.
+It is trained once on the real training split, always by the same recipe, and stored beside the prepared pictures.
+Distances between its features are comparable only between runs that share the set and the hash of the features.
 """
 
 import hashlib
@@ -24,21 +24,21 @@ from dcgan.randomness import random_generator
 
 log = logging.getLogger(__name__)
 
-VERSION = 1  # to be raised with every change of how it is made
+VERSION = 1  # raise it with every change to the architecture or the training
 WIDTHS = (16, 32, 64)
 FEATURES = 64
 BATCH_SIZE = 128
 MIN_STEPS, MAX_STEPS, EPOCHS = 500, 2000, 15
 EVALUATION_BATCH_SIZE = 500  # images
-SCALED = 10_000  # images that the scale of the features is taken from
+SCALED = 10_000  # images that determine the scale of the features, at most
 
 
 class Classifier(nn.Module):
-    """A small convolutional network; its 64 features are those before the last layer.
+    """A small convolutional network; its 64 features are taken before the last ReLU and layer.
 
     Args:
-        channels: of the images.
-        num_classes: at least 2.
+        channels: the number of image channels.
+        num_classes: the number of classes, at least 2.
     """
 
     def __init__(self, channels: int, num_classes: int) -> None:
@@ -53,17 +53,17 @@ class Classifier(nn.Module):
         self.layers = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(4), nn.Flatten())
         self.features = nn.Linear(WIDTHS[-1] * 16, FEATURES)
         self.head = nn.Linear(FEATURES, num_classes)
-        self.register_buffer("scale", torch.ones(()))  # makes the mean square of a feature 1
+        self.register_buffer("scale", torch.ones(()))  # gives the features a mean square of 1
         self.scale: Tensor
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Features ``(N, 64)`` and logits ``(N, num_classes)`` of float32 images in [-1, 1]."""
+        """Return features ``(N, 64)`` and logits ``(N, num_classes)`` of float32 images in [-1, 1]."""
         features = self.features(self.layers(images))
         return features, self.head(F.relu(features))
 
     @torch.no_grad()
     def describe(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Features ``(N, 64)`` and recognised classes ``(N,)`` of uint8 images, on the CPU."""
+        """Return scaled features ``(N, 64)`` and predicted classes ``(N,)`` of uint8 images, both on the CPU."""
         features, classes = [], []
         device = self.head.weight.device
         for block in images.split(EVALUATION_BATCH_SIZE):
@@ -74,7 +74,7 @@ class Classifier(nn.Module):
 
     @property
     def digest(self) -> str:
-        """Names the weights, and so the features."""
+        """A hash of the weights, which identifies the features."""
         whole = hashlib.blake2b(digest_size=8)
         for tensor in self.state_dict().values():
             whole.update(tensor.cpu().numpy().tobytes())
@@ -82,13 +82,13 @@ class Classifier(nn.Module):
 
 
 def classifier_of(found: Data, device: torch.device) -> Classifier:
-    """The classifier of a set, in evaluation mode: read if it is there, else trained and kept."""
-    if device.type == "mps":  # whose adaptive pooling wants sizes that divide, as 7 by 4 does not
+    """Load the classifier of a set, or train and save it; it is returned in evaluation mode."""
+    if device.type == "mps":  # its adaptive pooling needs sizes that divide evenly; 7 by 4 does not
         device = torch.device("cpu")
     network = Classifier(found.train.store.shape[1], len(found.train.classes))
     path = found.store / f"classifier-{VERSION}-{found.train.fingerprint}.pt"
     with ExitStack() as alone:
-        with suppress(OSError):  # where nothing can be written, nobody else writes
+        with suppress(OSError):  # a read-only store needs no lock: no other process writes there
             alone.enter_context(FileLock(path.with_suffix(".lock")))
         if not _read(network, path):
             _train(network, found.train, device)
@@ -100,7 +100,7 @@ def classifier_of(found: Data, device: torch.device) -> Classifier:
 
 
 def accuracy(network: Classifier, held_out: ImageSet) -> float | None:
-    """Share of the held-out images that it recognises; None if there are none."""
+    """Return the share of held-out images that the classifier recognises, or None if there are no such images."""
     if not len(held_out):
         return None
     _, recognised = network.describe(held_out.images())
@@ -118,7 +118,7 @@ def _read(network: Classifier, path: Path) -> bool:
 
 
 def _train(network: Classifier, train: ImageSet, device: torch.device) -> None:
-    """Adam with a rate that rises and falls, on images moved by up to 2 pixels."""
+    """Train with AdamW and a learning rate that rises and falls, on images shifted by up to 2 pixels."""
     random = random_generator(0, "classifier")
     for parameter in network.parameters():
         if parameter.dim() > 1:

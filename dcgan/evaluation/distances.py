@@ -1,4 +1,4 @@
-"""Distances between two sets of feature vectors, float32 or float64 ``(N, D)``; computed in float64."""
+"""Distances between two sets of feature vectors, float32 or float64 ``(N, D)``, computed in float64."""
 
 import torch
 from torch import Tensor
@@ -6,16 +6,16 @@ from torch import Tensor
 from dcgan.errors import UserError
 
 NEIGHBOURS = 5  # Naeem et al. 2020, section 4
-BLOCK = 1024  # rows of a distance matrix that are in memory at once
-KERNEL_SUBSET = 1000  # Binkowski et al. 2018, section 4: vectors in a subset, and how many subsets
+BLOCK = 1024  # rows of a distance matrix held in memory at once
+KERNEL_SUBSET = 1000  # Binkowski et al. 2018, section 4: vectors per subset, and number of subsets
 KERNEL_SUBSETS = 20
 
 
 def frechet(real: Tensor, fake: Tensor) -> float:
-    """Fréchet distance of two Gaussians with the sets' means and covariances (Heusel et al. 2017, eq. 6).
+    """Return the Fréchet distance of Gaussians with the sets' means and covariances (Heusel et al. 2017, eq. 6).
 
-    ``|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2))``. It falls with the size of the sets, also between two sets from
-    one source: compare it at one size only.
+    ``|m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2))``. The distance falls as the sets grow, even between two sets from
+    one source. Compare distances only at one set size.
 
     Raises:
         UserError: if a feature is not finite.
@@ -27,9 +27,9 @@ def frechet(real: Tensor, fake: Tensor) -> float:
 
 
 def kernel(real: Tensor, fake: Tensor) -> float:
-    """Squared maximum mean discrepancy under ``(x.y / D + 1)^3`` (Binkowski et al. 2018, equation 4), unbiased.
+    """Return the squared maximum mean discrepancy for ``(x.y / D + 1)^3`` (Binkowski et al. 2018, equation 4).
 
-    So it is about 0 between two sets from one source, and can be below. The mean over seeded subsets.
+    This mean over seeded subsets is unbiased: for two sets from one source it is about 0, and may be negative.
 
     Raises:
         UserError: if a feature is not finite.
@@ -45,17 +45,17 @@ def kernel(real: Tensor, fake: Tensor) -> float:
 
 
 def density_and_coverage(real: Tensor, fake: Tensor) -> tuple[float, float]:
-    """How densely fakes lie among the real, and how much of the real they reach (Naeem et al. 2020, eq. 4, 5).
+    """Return how densely fakes lie among real vectors, and how many of those they reach (Naeem et al. 2020, eq. 4, 5).
 
-    Around every real vector is a ball that reaches to its fifth nearest real neighbour. Density is the number of
-    balls that a fake lies in, divided by 5, averaged: about 1 for real vectors, more where fakes stay in
-    the middle. Coverage is the share of balls with at least one fake in it, about 0.97 for real vectors.
+    Each real vector has a ball that reaches to its fifth nearest real neighbour. Density is the mean number of balls
+    that a fake lies in, divided by 5: about 1 for real vectors, more if fakes stay in the middle. Coverage is the
+    share of balls that contain at least one fake: about 0.97 for real vectors.
     """
     real, fake = real.double(), fake.double()
     nearest = min(NEIGHBOURS, len(real) - 1)
     inside, reached = 0, 0
     for block in real.split(BLOCK):
-        # The vector itself is the first of its neighbours.
+        # + 1, because each vector is its own nearest neighbour.
         radii = torch.cdist(block, real).kthvalue(nearest + 1, dim=1).values
         within = torch.cdist(block, fake) < radii[:, None]
         inside += int(within.sum())

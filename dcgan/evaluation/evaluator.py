@@ -1,4 +1,4 @@
-"""All measures of generated images that take seconds, beside the same of real ones."""
+"""All measures of generated images that take only seconds, each beside the same measure of real images."""
 
 import logging
 
@@ -17,27 +17,28 @@ from dcgan.randomness import random_generator
 
 log = logging.getLogger(__name__)
 
-MIN_IMAGES = 10  # images: the fifth neighbour and a covariance need some
-DIVERSITY_IMAGES = 512  # whose pairs are compared
+MIN_IMAGES = 10  # the fifth neighbour and the covariance need a few images
+DIVERSITY_IMAGES = 512  # images compared in pairs
 
 
 class Evaluator:
     """Measures generated images against one set of pictures.
 
-    All pictures, held out or not, are shuffled: the first ``count`` are the reference, the next ``count`` give the
-    floor, and ``count`` generated images take the place of those, each asked for with the label of the real
-    one whose place it takes. So value and floor differ in nothing but who made the images. Only the floor of class
-    agreement is of the held-out pictures, as most of the others taught the classifier; without any it is not measured.
+    All pictures, training and held-out, are shuffled together. The first ``count`` are the reference; the next
+    ``count`` give the floor. The same number of generated images then replace the latter, each generated with the
+    label of the picture it replaces, so value and floor differ only in who made the images. The exception is class
+    agreement: its floor is of held-out pictures, as most others taught the classifier; without any it is not measured.
+    A floor is not a bound: a generator that gave back training pictures could beat it, as most of the reference is those.
 
     Args:
         found: the pictures.
-        count: images in each set; at most half of the pictures.
-        conditional: whether the generator is asked for classes.
-        device: where features are computed.
-        seed: of the shuffling.
+        count: the number of images in each set, capped at half of the pictures.
+        conditional: whether the generator is given class labels.
+        device: where to compute features.
+        seed: the seed of the shuffle.
 
     Raises:
-        UserError: if there are fewer than 20 pictures, or a count of less than 10.
+        UserError: if there are fewer than 20 pictures, or ``count`` is less than 10.
     """
 
     def __init__(self, found: Data, count: int, conditional: bool, device: torch.device, seed: int = 0) -> None:
@@ -69,21 +70,21 @@ class Evaluator:
 
     @property
     def headline(self) -> str:
-        """Name of the measure by which runs are compared, of which less is better."""
+        """The name of the measure by which runs are compared; lower is better."""
         return next(name for name in HEADLINES if name in self._floors)
 
     @property
     def reference(self) -> Tensor:
-        """The real images that others are compared with, uint8 ``(count, C, H, W)``; read anew each time."""
+        """The real images that others are compared with, uint8 ``(count, C, H, W)``, read anew on each access."""
         return torch.from_numpy(self.found.train.store[self._rows[: self.count]])
 
     @property
     def real(self) -> Tensor:
-        """The real images that give the floor, uint8 ``(count, C, H, W)``; read anew each time."""
+        """The real images that give the floor, uint8 ``(count, C, H, W)``, read anew on each access."""
         return torch.from_numpy(self.found.train.store[self._rows[self.count :]])
 
     def __call__(self, images: Tensor) -> dict[str, Measure]:
-        """All measures but the slow ones, by name.
+        """Return all measures except the slow ones, by name.
 
         Args:
             images: uint8 ``(count, C, H, W)``, generated with `labels`.
@@ -118,7 +119,7 @@ class Evaluator:
 
 
 def _classifier(found: Data, device: torch.device) -> tuple[Classifier | None, float | None, str | None]:
-    """The classifier of the pictures and the share of held-out ones that it recognises, or why there is none."""
+    """Return the classifier and its accuracy on held-out pictures, or the reason why there is no classifier."""
     if len(found.train.classes) < 2:
         return None, None, "the pictures have no classes to train a classifier on"
     network = classifier_of(found, device)

@@ -1,4 +1,4 @@
-"""The Inception features of papers' FID and KID, where their weights are at hand; nothing is downloaded."""
+"""The Inception features behind FID and KID in papers; the weights must be present, as nothing is downloaded."""
 
 import importlib.util
 from pathlib import Path
@@ -13,12 +13,12 @@ WEIGHTS = "weights-inception-2015-12-05-6726825d.pth"
 
 
 def weights_path() -> Path:
-    """Where torch-fidelity keeps the weights it has downloaded."""
+    """Return the path where torch-fidelity keeps its downloaded weights."""
     return Path(torch.hub.get_dir()) / "checkpoints" / WEIGHTS
 
 
 def missing() -> str | None:
-    """What to do before `features` can be computed; None if all is there."""
+    """Return what the user must do before `features` works, or None if nothing is missing."""
     if importlib.util.find_spec("torch_fidelity") is None:
         return "no Inception distances: pip install torch-fidelity brings the network"
     if not weights_path().exists():
@@ -28,7 +28,7 @@ def missing() -> str | None:
 
 @torch.no_grad()
 def features(images: Tensor, device: torch.device) -> Tensor:
-    """``(N, 2048)`` of uint8 RGB images ``(N, 3, H, W)``, resized as TensorFlow 1 did it, as for all FIDs."""
+    """Return features ``(N, 2048)`` of uint8 RGB images ``(N, 3, H, W)``, resized as TensorFlow 1 does for all FIDs."""
     from torch_fidelity.feature_extractor_inceptionv3 import (  # noqa: PLC0415
         FeatureExtractorInceptionV3,
     )

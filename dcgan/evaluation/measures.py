@@ -1,9 +1,9 @@
-"""What is measured, which values of it are good, and how it is written down."""
+"""The measures: which values are good, and how they are written down."""
 
 from dataclasses import dataclass
 
-HEADLINES = ("frechet_classifier_distance", "sliced_wasserstein_distance")  # the first that there is
-LOWER, HIGHER, ONE = "lower is better", "higher is better", "1 is best"  # one: a ratio to real images
+HEADLINES = ("frechet_classifier_distance", "sliced_wasserstein_distance")  # the first available one counts
+LOWER, HIGHER, ONE = "lower is better", "higher is better", "1 is best"  # ONE: relative to real images
 
 
 GOALS = {  # which values are good
@@ -11,15 +11,15 @@ GOALS = {  # which values are good
     "kernel_classifier_distance": LOWER,
     "density": ONE,
     "coverage": HIGHER,
-    "class_agreement": HIGHER,  # share of images recognised as what was asked for
-    "class_histogram_distance": LOWER,  # half the sum of differences of the recognised classes' shares
+    "class_agreement": HIGHER,  # share of images recognised as the requested class
+    "class_histogram_distance": LOWER,  # half the sum of absolute differences between the class shares recognised
     "sliced_wasserstein_distance": LOWER,
     "diversity": ONE,
     "checkerboard": ONE,
-    "novelty": ONE,  # distance to the nearest training image, over that of held-out ones; less is copied
-    "svm_agreement": HIGHER,  # the same by a support vector machine; the floor is that of held-out images
-    "nearest_neighbour_error": LOWER,  # share of held-out images whose nearest generated one is of another class
-    "nearest_neighbour_error_of_many": LOWER,  # of several times as many generated images as real ones
+    "novelty": ONE,  # distance to the nearest training image, over that of held-out images; less suggests copies
+    "svm_agreement": HIGHER,  # class agreement by a support vector machine; the floor uses held-out images
+    "nearest_neighbour_error": LOWER,  # share of held-out images whose nearest generated image has another class
+    "nearest_neighbour_error_of_many": LOWER,  # the same with several generated images per real one
     "frechet_inception_distance": LOWER,
     "kernel_inception_distance": LOWER,
 }
@@ -27,21 +27,21 @@ GOALS = {  # which values are good
 
 @dataclass(frozen=True)
 class Measure:
-    """A number, and what real images give in place of the generated ones."""
+    """A value for generated images, and its floor: the value that real images give in their place."""
 
     value: float
     floor: float
 
 
 def scalars(measures: dict[str, Measure]) -> dict[str, float]:
-    """The values as ``evaluation/NAME`` and their floors as ``evaluation_floor/NAME``."""
+    """Return the values as ``evaluation/NAME`` and their floors as ``evaluation_floor/NAME``."""
     return {f"evaluation/{name}": measure.value for name, measure in measures.items()} | {
         f"evaluation_floor/{name}": measure.floor for name, measure in measures.items()
     }
 
 
 def summary(measures: dict[str, Measure]) -> str:
-    """The measures that one watches, on one line."""
+    """Return the most important measures, at most three, on one line."""
     shown = [name for name in (HEADLINES[0], "coverage", "class_agreement", HEADLINES[1]) if name in measures]
     return ", ".join(
         f"{name.replace('_', ' ')} {measures[name].value:.3g} (real {measures[name].floor:.3g})" for name in shown[:3]
@@ -49,7 +49,7 @@ def summary(measures: dict[str, Measure]) -> str:
 
 
 def table(measures: dict[str, Measure]) -> str:
-    """The measures as aligned text."""
+    """Return the measures as a table in aligned text."""
     lines = [f"{'':<34}{'generated':>11}{'real':>11}"]
     for name, measure in measures.items():
         lines.append(f"{name.replace('_', ' '):<34}{measure.value:>11.4g}{measure.floor:>11.4g}   {GOALS[name]}")

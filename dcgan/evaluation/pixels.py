@@ -1,6 +1,6 @@
-"""Measures on the pixels, which need no labels and no features.
+"""Measures on pixels, which need neither labels nor features.
 
-Legend: ``N`` images, ``C`` channels, ``H W`` size, ``P`` patches, ``D`` numbers in a patch, ``R`` directions.
+Legend: ``N`` images, ``C`` channels, ``H W`` size, ``P`` patches per image, ``D`` values per patch, ``R`` directions.
 """
 
 import torch
@@ -11,17 +11,17 @@ from dcgan.images import to_float
 from dcgan.randomness import random_generator
 
 PATCH = 7  # pixels; Karras et al. 2018, section 5
-PATCHES = 16  # of each image and level
+PATCHES = 16  # per image and level
 DIRECTIONS = 128
-BLOCK = 500  # images that are float at once
-GREY_LEVEL = 1 / 127.5  # one of 256; less cannot be told from a constant
+BLOCK = 500  # images converted to float at once
+GREY_LEVEL = 1 / 127.5  # one of 256; a smaller deviation cannot be told from a constant
 
 
 def checkerboard(images: Tensor) -> float:
-    """Share of the images' power at the highest frequency of either axis, one change of sign per pixel.
+    """Return the share of the images' power at the highest frequency of either axis: one change of sign per pixel.
 
-    That is where the overlap of a stride-2 transposed convolution repeats (Odena et al. 2016). Power beyond the
-    constant part, after a Hann window, which keeps the edges of the image out.
+    The overlap of a stride-2 transposed convolution repeats at this frequency (Odena et al. 2016). Before the power
+    is computed, each channel's mean is subtracted and a Hann window fades out the image edges.
 
     Args:
         images: uint8 ``(N, C, H, W)``.
@@ -33,10 +33,10 @@ def checkerboard(images: Tensor) -> float:
 
 
 def spectrum(images: Tensor) -> Tensor:
-    """Share of the images' power at each horizontal frequency, ``(W // 2 + 1,)``: from 0 to 1/2 cycles a pixel.
+    """Return the share of power at each horizontal frequency, ``(W // 2 + 1,)``, from 0 to 1/2 cycles per pixel.
 
-    A stride-2 transposed convolution leaves its pattern at the last, one before it at the one in the middle. As in
-    `checkerboard`, power is beyond the constant part and after a Hann window.
+    The last stride-2 transposed convolution leaves its pattern at the last frequency, the one before it at the middle
+    frequency. The power is computed as in `checkerboard`.
 
     Args:
         images: uint8 ``(N, C, H, W)``.
@@ -48,8 +48,8 @@ def spectrum(images: Tensor) -> Tensor:
 
 
 def _power(images: Tensor) -> Tensor:
-    """At each frequency, in the order of `torch.fft.fft2`; the last row or column of an odd size is left out."""
-    height, width = (side - side % 2 for side in images.shape[2:])  # so that the highest frequency exists
+    """Return the power at each frequency, ordered as by `torch.fft.fft2`; odd sizes lose their last row or column."""
+    height, width = (side - side % 2 for side in images.shape[2:])  # only even sizes have the highest frequency
     window = torch.hann_window(height)[:, None] * torch.hann_window(width)[None, :]
     power = torch.zeros(height, width)
     for block in images[:, :, :height, :width].split(BLOCK):
@@ -62,13 +62,13 @@ def _power(images: Tensor) -> Tensor:
 class SlicedWasserstein:
     """Sliced Wasserstein distance on patches of a Laplacian pyramid (Karras et al. 2018, section 5).
 
-    Each level of the pyramid holds the structures of one size. On each, patches of 7 x 7 pixels are seen as
-    points, and their distribution is compared with that of the real images along random directions.
-    Unlike there, both sets are standardised by the mean and deviation of the real one, so that a loss of
-    contrast is seen. What deviates by less than a grey level counts as deviating by one.
+    Each level of the pyramid holds the structures of one size. On each level, every patch of 7 x 7 pixels is a point,
+    and the distributions of generated and real points are compared along random directions. Unlike in the paper, the
+    mean and deviation of the real set standardise both sets, so that a loss of contrast shows. A deviation of less
+    than one grey level counts as one.
 
     Args:
-        real: uint8 ``(N, C, H, W)``; what is compared with it must be as many.
+        real: uint8 ``(N, C, H, W)``; later images must be equal in number.
     """
 
     def __init__(self, real: Tensor) -> None:
@@ -78,7 +78,7 @@ class SlicedWasserstein:
             self._levels.append((mean, deviation, _projected(patches, mean, deviation)))
 
     def __call__(self, images: Tensor) -> float:
-        """The distance, the mean over the levels, in thousandths of a standard deviation."""
+        """Return the mean distance over the levels, in thousandths of a standard deviation."""
         distances = [
             (_projected(patches, mean, deviation) - real).abs().mean()
             for patches, (mean, deviation, real) in zip(_patches(images), self._levels, strict=True)
@@ -87,7 +87,7 @@ class SlicedWasserstein:
 
 
 def _patches(images: Tensor) -> list[Tensor]:
-    """On each level `PATCHES` patches at random places of each image, float32 ``(N * P, C, 7, 7)``."""
+    """Return, for each level, `PATCHES` patches per image from random places, float32 ``(N * P, C, 7, 7)``."""
     random = random_generator(0, "patches")
     blocks = [[_some_patches(level, random) for level in _pyramid(to_float(block))] for block in images.split(BLOCK)]
     return [torch.cat(parts) for parts in zip(*blocks, strict=True)]
@@ -100,7 +100,7 @@ def _some_patches(level: Tensor, random: torch.Generator) -> Tensor:
 
 
 def _pyramid(now: Tensor) -> list[Tensor]:
-    """What each halving of images loses, from fine to coarse, and the rest; ``(N, C, h, w)``."""
+    """Return the detail that each halving loses, from fine to coarse, then the smallest images; ``(N, C, h, w)``."""
     levels = []
     taps = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
     blur = torch.outer(taps, taps).expand(now.shape[1], 1, 5, 5)
@@ -115,7 +115,7 @@ def _pyramid(now: Tensor) -> list[Tensor]:
 
 
 def _projected(patches: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
-    """Along each direction the sorted places of all patches, ``(R, N * P)``."""
+    """Return the sorted projections of all patches onto each direction, ``(R, N * P)``."""
     points = ((patches - mean[:, None, None]) / deviation[:, None, None]).flatten(1)  # (N * P, D)
     directions = torch.randn(DIRECTIONS, points.shape[1], generator=random_generator(0, "directions"))
     return (F.normalize(directions) @ points.T).sort().values

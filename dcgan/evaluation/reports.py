@@ -1,4 +1,4 @@
-"""All that is said of a finished generator: the evaluator's measures, those of classifiers of raw pixels, and Inception's."""
+"""The report on a finished generator: the evaluator's measures, raw-pixel classifiers and Inception distances."""
 
 import logging
 import statistics
@@ -17,30 +17,30 @@ from dcgan.randomness import random_generator
 
 log = logging.getLogger(__name__)
 
-MAX_REFERENCES = 50_000  # images among which the nearest neighbour is sought; Radford et al. 2015, table 3
-MAX_REFERENCE_NUMBERS = 1_000_000_000  # in all of these: a gigabyte
-SAMPLES_PER_REAL = 5  # so many times as many generated images are references, too, if these limits allow it
-MAX_SVM_IMAGES = 10_000  # images that the support vector machine learns from; its time is quadratic in them
-MAX_SVM_NUMBERS = 10_000_000  # in all of these, and in those that it is asked about
-MAX_NOVELTY_QUERIES = 2_500  # images whose nearest training image is sought
+MAX_REFERENCES = 50_000  # images among which the nearest neighbour is searched; Radford et al. 2015, table 3
+MAX_REFERENCE_NUMBERS = 1_000_000_000  # pixel values in all references: a gigabyte
+SAMPLES_PER_REAL = 5  # generated references per real one, if the limits above allow so many
+MAX_SVM_IMAGES = 10_000  # images that the support vector machine learns from; its time is quadratic in their number
+MAX_SVM_NUMBERS = 10_000_000  # pixel values in these images, and likewise in those that it classifies
+MAX_NOVELTY_QUERIES = 2_500  # images whose nearest training image is searched
 
 Sample = Callable[[Tensor | None, int], Tensor]  # labels (N,) or None, N -> generated uint8 (N, C, H, W)
 
 
 @dataclass
 class Report:
-    """All that is said of a generator."""
+    """All results about one generator."""
 
     measures: dict[str, Measure] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)  # what could not be measured, and why
-    recognised: dict[str, int] | None = None  # how many images the classifier takes for each class
-    features: str | None = None  # hash of the classifier, which must be the same for distances to be compared
+    recognised: dict[str, int] | None = None  # class: number of generated images that the classifier assigns to it
+    features: str | None = None  # hash of the classifier; distances are comparable only if it is the same
     classifier_accuracy: float | None = None  # on held-out pictures
-    error_by_heart: float | None = None  # the nearest neighbour's, of a generator that gives back what it learnt from
+    error_by_heart: float | None = None  # nearest neighbour error of a generator that repeats its training pictures
 
 
 def report(evaluator: Evaluator, sample: Sample, device: torch.device) -> Report:
-    """All measures of a generator, the slow ones included."""
+    """Compute all measures of a generator, including the slow ones."""
     found, classifier = evaluator.found, evaluator.classifier
     images = sample(evaluator.labels, evaluator.count)
     measures, about = evaluator(images), Report()
@@ -75,7 +75,7 @@ def report(evaluator: Evaluator, sample: Sample, device: torch.device) -> Report
 
 
 def _inception_distances(evaluator: Evaluator, images: Tensor, device: torch.device) -> dict[str, Measure]:
-    """The distances that papers give."""
+    """Compute the Fréchet and kernel distances that papers report."""
     real, floor, fake = (inception.features(of, device) for of in (evaluator.reference, evaluator.real, images))
     return {
         f"{name}_inception_distance": Measure(distance(real, fake), distance(real, floor))
@@ -84,7 +84,7 @@ def _inception_distances(evaluator: Evaluator, images: Tensor, device: torch.dev
 
 
 def _novelty(found: Data, images: Tensor) -> Measure:
-    """Whether the images are copies of training images, or as far from them as held-out ones are."""
+    """Compare how far generated and held-out images are from their nearest training images; copies are close."""
     (shown, _), (queries, _) = _some(found.shown), _some(found.held_out)
     generated, real = (
         pixel_classifiers.distance_to_nearest(asked[:MAX_NOVELTY_QUERIES], shown) for asked in (images, queries)
@@ -93,7 +93,7 @@ def _novelty(found: Data, images: Tensor) -> Measure:
 
 
 def _some(images: ImageSet) -> tuple[Tensor, Tensor]:
-    """Images that stand for all and their labels, in a random order: sets are sorted."""
+    """Draw images that represent the set, with their labels, in random order, because sets are sorted."""
     order = torch.randperm(len(images), generator=random_generator(0, "outsiders"))
     chosen = order[: _max_references(images)].numpy()
     return images.images(chosen), torch.from_numpy(images.labels[chosen])
@@ -104,7 +104,7 @@ def _max_references(images: ImageSet) -> int:
 
 
 def _support_vector_machine(evaluator: Evaluator, images: Tensor) -> dict[str, Measure]:
-    """How often it sees the class asked for, beside real images; nothing if there is one class only."""
+    """Compute how often the machine recognises the requested class; nothing if the set has only one class."""
     assert evaluator.labels is not None
     (taught, labels), (queries, wanted) = _some(evaluator.found.train), _some(evaluator.found.held_out)
     most = max(MAX_SVM_NUMBERS // taught[0].numel(), MIN_IMAGES)
@@ -120,7 +120,7 @@ def _support_vector_machine(evaluator: Evaluator, images: Tensor) -> dict[str, M
 
 
 def _nearest_neighbours(found: Data, sample: Sample) -> tuple[dict[str, Measure], float]:
-    """The errors of the nearest neighbour, and that of a generator that has its pictures by heart."""
+    """Compute the nearest neighbour errors, and the error of a generator that repeats its training pictures."""
     (references, labels), held_out = _some(found.train), _some(found.held_out)
     real = pixel_classifiers.error(references, labels, *held_out)
     times = max(1, min(SAMPLES_PER_REAL, _max_references(found.train) // len(labels)))
@@ -139,7 +139,7 @@ def _nearest_neighbours(found: Data, sample: Sample) -> tuple[dict[str, Measure]
 
 
 def by_heart(known: ImageSet, labels: Tensor) -> Tensor:
-    """What a generator gives that has learnt pictures by heart: for each label one of that class, at random."""
+    """Draw a random known picture of each label's class, as a generator does that has memorised its pictures."""
     random, rows = random_generator(0, "by heart"), torch.empty_like(labels)
     for label in labels.unique():
         own, asked = torch.from_numpy(np.flatnonzero(known.labels == int(label))), labels == label
@@ -148,7 +148,7 @@ def by_heart(known: ImageSet, labels: Tensor) -> Tensor:
 
 
 def remarks(report: Report) -> str:
-    """What the table leaves out, a line each."""
+    """Return what the table leaves out, one remark per line."""
     lines = list(report.notes)
     if report.error_by_heart is not None:
         lines.append(

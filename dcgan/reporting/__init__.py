@@ -1,6 +1,6 @@
-"""The runs of a sweep -> what differs by more than the seeds do: a table, sentences, and pictures.
+"""The runs of a sweep -> the differences that exceed those between seeds: a table, sentences and pictures.
 
-``sweeps`` (reads the directories) -> ``pictures``; here they become ``report.md``.
+``sweeps`` reads the run directories, ``pictures`` draws, and this module writes ``report.md``.
 """
 
 import math
@@ -18,7 +18,7 @@ from dcgan.reporting.sweeps import Sweep, read
 __all__ = ["Sweep", "compare", "read", "table", "verdict", "write"]
 
 CONFIDENCE = 0.95
-CLAIMED = (  # measures about which sentences are written; the first three become curves
+CLAIMED = (  # measures that the sentences are about; the first three available ones also become curves
     *("frechet_classifier_distance", "sliced_wasserstein_distance", "class_agreement", "coverage"),
     *("diversity", "checkerboard"),
 )
@@ -26,22 +26,22 @@ CLAIMED = (  # measures about which sentences are written; the first three becom
 
 @dataclass(frozen=True)
 class Difference:
-    """Of one measure between two settings: its mean over the seeds, and the interval that it lies in."""
+    """The difference of a measure between two settings: its mean over the seeds, and the confidence interval."""
 
     name: str
     mean: float
     low: float
     high: float
-    seeds: int  # that both have
+    seeds: int  # number of seeds that both settings have
 
     @property
     def is_claimed(self) -> bool:
-        """Whether it is larger than what the seeds do; not where nothing is known."""
+        """Whether zero lies outside the interval; False if there is no interval."""
         return self.low > 0 or self.high < 0
 
     @property
     def cell(self) -> str:
-        """For a table."""
+        """The text for a table."""
         if self.seeds < 2:
             return "-"
         bold = "**" * self.is_claimed
@@ -52,13 +52,13 @@ class Difference:
 
     @property
     def words(self) -> str:
-        """For a sentence."""
+        """The phrase for a sentence."""
         way = "higher" if self.mean > 0 else "lower"
         return f"a {way} {self.name.replace('_', ' ')} ({_number(self.mean, 3, '+')})"
 
 
 def write(sweep: Sweep) -> str:
-    """Write ``report.md`` and its pictures into the sweep's directory; returns the text."""
+    """Write ``report.md`` and its pictures into the sweep's directory, and return the text."""
     measures = sweep.measures
     lines = [f"# {sweep.path.name}", "", table(sweep), "", f"{next(iter(sweep.groups))}: {base(sweep)}.", ""]
     lines += [f"- {remark}" for remark in sweep.remarks] + [""] * bool(sweep.remarks)
@@ -83,7 +83,7 @@ def write(sweep: Sweep) -> str:
 
 
 def table(sweep: Sweep) -> str:
-    """Markdown: a row for each setting, mean and deviation over its seeds; the last row is the floor."""
+    """Return a Markdown table: a row per setting with mean and deviation over its seeds, and the floor as last row."""
     measures = sweep.measures
     columns = [
         "seeds",
@@ -107,14 +107,14 @@ def table(sweep: Sweep) -> str:
 
 
 def base(sweep: Sweep) -> str:
-    """What sets the first group apart from the defaults."""
+    """Describe how the first group differs from the defaults."""
     own, usual = sweep.runs[0].settings, flatten(Config().to_plain())
     changed = [f"{key}={value}" for key, value in own.items() if key != "seed" and value != usual.get(key)]
     return f"the defaults but for {', '.join(changed)}" if changed else "the defaults"
 
 
 def compare(sweep: Sweep, name: str) -> list[Difference]:
-    """How each setting differs from the first in one measure, paired over the seeds that both have."""
+    """Compare each setting with the first in one measure, paired by the seeds that both have."""
     from scipy import stats  # noqa: PLC0415 - takes a second
 
     base, *others = (
@@ -127,14 +127,14 @@ def compare(sweep: Sweep, name: str) -> list[Difference]:
         mean = low = high = math.nan
         if len(differences) > 1:
             mean = float(differences.mean())
-            if np.ptp(differences) > 1e-9 * np.abs(differences).max():  # else alike by chance, not known so exactly
+            if np.ptp(differences) > 1e-9 * np.abs(differences).max():  # equal differences are chance, not certainty
                 low, high = map(float, stats.ttest_1samp(differences, 0).confidence_interval(CONFIDENCE))
         found.append(Difference(name, mean, low, high, len(differences)))
     return found
 
 
 def verdict(sweep: Sweep, names: Sequence[str]) -> list[str]:
-    """What differs by more than the seeds do, a sentence each, then all intervals as a Markdown table."""
+    """Return a sentence per setting on what differs by more than the seeds, then a Markdown table of all intervals."""
     columns = [compare(sweep, name) for name in names]
     (first, _), *others = sweep.groups.items()
     lines = []
@@ -158,7 +158,7 @@ def verdict(sweep: Sweep, names: Sequence[str]) -> list[str]:
 
 
 def _spread(values: Sequence[float | None]) -> str:
-    """Mean and standard deviation of what is known."""
+    """Format the mean and standard deviation of the known values."""
     known = [value for value in values if value is not None]
     if not known:
         return "-"
@@ -167,5 +167,5 @@ def _spread(values: Sequence[float | None]) -> str:
 
 
 def _number(value: float, digits: int, sign: str = "") -> str:
-    """With so many digits that count, and never as a power of ten where it is large."""
+    """Format with ``digits`` significant digits; large values get all their digits instead of an exponent."""
     return f"{value:{sign},.0f}" if abs(value) >= 10**digits - 0.5 else f"{value:{sign}.{digits}g}"

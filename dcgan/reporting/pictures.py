@@ -1,4 +1,4 @@
-"""A sweep -> its pictures: learning curves, samples side by side, spectra."""
+"""A sweep -> its pictures: learning curves, samples side by side, and spectra."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -16,12 +16,12 @@ from dcgan.sampling import GRID_ROWS, generate_many, load_generator
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-ROWS = 4  # of each sample grid that is shown
-SPECTRUM_IMAGES = 1000  # of each run, and as many real ones
+ROWS = 4  # rows shown of each sample grid
+SPECTRUM_IMAGES = 1000  # per run, and as many real ones
 
 
 def draw_curves(sweep: Sweep, names: Sequence[str]) -> "Figure":
-    """A panel for each measure: the mean over the seeds, the band from least to most, the floor dotted."""
+    """Draw a panel per measure: the mean over the seeds, a band from minimum to maximum, and the floor dotted."""
     whole, panels = figure(5.5 * len(names), 4.5, len(names))
     for axis, name in zip(panels, names, strict=True):
         for (label, runs), (colour, style) in zip(sweep.groups.items(), looks(), strict=False):
@@ -44,7 +44,7 @@ def draw_curves(sweep: Sweep, names: Sequence[str]) -> "Figure":
 
 
 def draw_grids(sweep: Sweep) -> "Figure | None":
-    """The last samples of each setting's first seed, from the same latents, side by side."""
+    """Draw the last samples of each setting's first seed side by side; they share their latents."""
     shown = []
     for label, runs in sweep.groups.items():
         grids = sorted((runs[0].path / "samples").glob("step-*.png"))
@@ -65,15 +65,15 @@ def draw_grids(sweep: Sweep) -> "Figure | None":
 
 
 def draw_spectrum(sweep: Sweep) -> "Figure | str":
-    """The samples' power at each frequency, and how many times that of real pictures it is.
+    """Draw the samples' power at each frequency, and its ratio to that of real pictures.
 
-    A sentence where the real pictures are not at hand.
+    Without the real pictures, return a sentence that says why there is no spectrum.
     """
     try:
         found = load_generator(sweep.runs[0].path).pictures()
     except UserError as error:
         return f"there is no spectrum: {error}"
-    # Spread over the set, which may be sorted.
+    # Spread the rows over the set, which may be sorted.
     rows = np.linspace(0, len(found.train) - 1, min(SPECTRUM_IMAGES, len(found.train))).astype(int)
     real, labels = spectrum(found.train.images(rows)), torch.from_numpy(found.train.labels[rows])
     frequencies = np.arange(len(real)) / (2 * (len(real) - 1))

@@ -1,4 +1,4 @@
-"""The directories of a sweep -> its runs, in groups that differ in nothing but the seed."""
+"""The directories of a sweep -> its runs, in groups whose runs differ only in the seed."""
 
 import json
 import statistics
@@ -11,15 +11,15 @@ from dcgan import checkpoint
 from dcgan.config import Config, flatten, is_incidental
 from dcgan.errors import UserError
 
-SAME = 1e-3  # distances that differ by so small a share were computed in the same way, if on another machine
+SAME = 1e-3  # distances within this relative difference were computed in the same way, perhaps on another machine
 
 
 @dataclass
 class Run:
-    """One run of a sweep, as it left its directory."""
+    """One run of a sweep, as its directory describes it."""
 
     path: Path
-    settings: dict[str, Any]  # flat, without what does not change the result
+    settings: dict[str, Any]  # flat, without settings that do not change the result
     data: str  # fingerprint of the pictures
     step: int
     steps: int
@@ -32,11 +32,11 @@ class Run:
         return int(self.settings["seed"])
 
     def curve(self, name: str) -> dict[int, float]:
-        """Step: value."""
+        """Return the values of a metric by step."""
         return {int(record["step"]): record[name] for record in self.records if name in record}
 
     def last(self, name: str) -> float | None:
-        """The newest value."""
+        """Return the newest value of a metric, or None."""
         return next((record[name] for record in reversed(self.records) if name in record), None)
 
     @property
@@ -45,34 +45,34 @@ class Run:
 
     @property
     def _first_step(self) -> int:
-        """The step that it began from, about: of one that went on from another's state, its first record."""
+        """The step that the run began from; if it continued another run, approximately: that of its first record."""
         own = is_incidental("resume", self.settings.get("resume", "auto"))
         return 0 if own else next(iter(self._speeds), 0)
 
     @property
     def speed(self) -> float | None:
-        """Images per second over all training steps, without evaluations."""
+        """Images per second over all training steps, excluding evaluations."""
         counts = [step - before for before, step in pairwise([self._first_step, *self._speeds])]
         return statistics.harmonic_mean(self._speeds.values(), counts) if sum(counts) else None
 
     @property
     def seconds(self) -> float | None:
-        """Time spent in training steps and their checkpoints."""
+        """Seconds spent in training steps and their checkpoints."""
         steps = self.step - self._first_step
         return steps * int(self.settings["batch_size"]) / self.speed if self.speed else None
 
 
 @dataclass
 class Sweep:
-    """The runs that can be compared, and what could not be read."""
+    """The runs that can be compared, and remarks about them and about the others."""
 
     path: Path
-    groups: dict[str, list[Run]]  # by what was set differently, but for the seed
+    groups: dict[str, list[Run]]  # by the settings that differ, except the seed
     remarks: list[str]
 
     @property
     def measures(self) -> list[str]:
-        """Names of the measures that any run has."""
+        """The names of the measures that at least one run has."""
         names: dict[str, None] = {}
         for run in self.runs:
             for record in run.records:
@@ -80,20 +80,20 @@ class Sweep:
         return list(names)
 
     def floor(self, name: str) -> float | None:
-        """The measure of real pictures, of the first run that has it."""
+        """Return the measure of real pictures, from the first run that has it."""
         return next((v for run in self.runs if (v := run.last(f"evaluation_floor/{name}")) is not None), None)
 
     @property
     def runs(self) -> list[Run]:
-        """All of them."""
+        """All runs."""
         return [run for runs in self.groups.values() for run in runs]
 
 
 def read(path: Path) -> Sweep:
-    """The runs in a directory.
+    """Read the runs in a directory.
 
     Raises:
-        UserError: if there is none.
+        UserError: if the directory is not that of a sweep, or holds no finished run.
     """
     if not path.is_dir():
         raise UserError(
@@ -123,7 +123,7 @@ def read(path: Path) -> Sweep:
 
 
 def _comparable(runs: list[Run], remarks: list[str]) -> list[Run]:
-    """The finished ones on the same pictures, each once; of the others a remark is added."""
+    """Return the finished runs on the same pictures, each once, and add remarks on the others."""
     of_data = statistics.mode(run.data for run in runs)
     kept: dict[str, Run] = {}
     for run in runs:
@@ -132,7 +132,7 @@ def _comparable(runs: list[Run], remarks: list[str]) -> list[Run]:
             remarks.append(f"{left_out}it was trained on other pictures than most")
         elif run.step < run.steps:
             remarks.append(f"{left_out}it is at step {run.step} of {run.steps}, the same command finishes it")
-        elif (same := kept.setdefault(_plain(run.settings), run)) is not run:  # a number twice is no second seed
+        elif (same := kept.setdefault(_plain(run.settings), run)) is not run:  # a repeated run is not a second seed
             remarks.append(f"{left_out}its settings are those of {same.path.name}")
         elif run.records and not any(key.startswith("evaluation/") for record in run.records for key in record):
             remarks.append(f"{run.path.name} has no evaluation; it was run with evaluate_every=0")
@@ -140,14 +140,14 @@ def _comparable(runs: list[Run], remarks: list[str]) -> list[Run]:
 
 
 def _read_run(directory: Path) -> "Run | str":
-    """A run, or a sentence about why there is none."""
+    """Read a run, or return a sentence that says why that is impossible."""
     try:
         state = checkpoint.newest(directory / "checkpoints")
     except UserError as error:
         return str(error)
     if state is None:
         return f"{directory.name} has no checkpoint yet; the same command goes on with it"
-    # A setting that is younger than the run was at its default.
+    # A setting that did not exist when the run was made had its default value.
     whole = flatten(Config().to_plain()) | flatten(state["config"])
     settings = {key: value for key, value in whole.items() if not is_incidental(key, value)}
     metrics = directory / "metrics.jsonl"
@@ -156,7 +156,7 @@ def _read_run(directory: Path) -> "Run | str":
         try:
             records.append(json.loads(line))
         except ValueError:
-            continue  # cut short by a kill; the run drops it when it goes on
+            continue  # cut short by a kill; the run drops the line when it resumes
     parameters = sum(
         tensor.numel() for name, tensor in state["generator"].items() if not name.endswith(("mean", "var", "tracked"))
     )
@@ -164,10 +164,10 @@ def _read_run(directory: Path) -> "Run | str":
 
 
 def grouped(runs: list[Run]) -> dict[str, list[Run]]:
-    """By the settings in which the runs differ, but for the seed; first the group that others are compared with.
+    """Group runs by the settings that differ, except the seed; the first group is the base of all comparisons.
 
-    That is the one from which all differ least, and of several the nearest to the defaults. Where each of the others
-    has settings of its own, only these are named; in a grid, all that differ.
+    The base is the group from which all others differ least; of several such groups, the nearest to the defaults. If
+    each other group changes settings of its own, its label names only these; in a grid, all that differ.
     """
     keys = sorted({key for run in runs for key in run.settings} - {"seed"})
     differing = [key for key in keys if len({_plain(run.settings.get(key)) for run in runs}) > 1]

@@ -3,8 +3,8 @@
     python tests/data/layouts.py celeba DIR COUNT
 
 writes COUNT pictures of 178 x 218 in CelebA's own layout: a directory of JPEGs, the attributes and the
-partition. The pictures are faces of a child's drawing; the files are like the real ones in all that a
-program can trip over.
+partition. The pictures are childlike drawings of faces. The files resemble the real ones in every detail that
+a program can trip over.
 """
 
 import csv
@@ -22,7 +22,7 @@ ATTRIBUTES = ("Eyeglasses", "Smiling", "Wearing_Hat")
 
 
 def face(seed, size=(178, 218)):
-    """A face, and whether it has glasses, smiles and wears a hat."""
+    """Draw a face; return it, and whether it has glasses, smiles and wears a hat."""
     draw = random.Random(seed)
     width, height = size
     image = Image.new("RGB", size, tuple(draw.randrange(256) for _ in range(3)))
@@ -48,7 +48,7 @@ def face(seed, size=(178, 218)):
 
 
 def celeba(root, count, kaggle=False, zipped=False):
-    """CelebA's files: as from its authors (``.txt``), or as Kaggle repacks them (``.csv``, nested directory)."""
+    """Write CelebA's files as its authors do (``.txt``), or as Kaggle repacks them (``.csv``, nested directory)."""
     root = Path(root)
     images = root / "img_align_celeba"
     if kaggle:
@@ -60,7 +60,7 @@ def celeba(root, count, kaggle=False, zipped=False):
         name = f"{index + 1:06d}.jpg"
         image.save(images / name, quality=92)
         rows.append((name, [1 if trait else -1 for trait in traits]))
-    # As in the real one, the partitions follow each other: training 80 %, validation and test 10 % each.
+    # As in the real set, the partitions follow each other: training 80 %, validation and test 10 % each.
     parts = [(name, min(2, max(0, index * 10 // count - 7))) for index, (name, _) in enumerate(rows)]
     if kaggle:
         write_csv(root / "list_eval_partition.csv", ["image_id", "partition"], parts)
@@ -81,13 +81,13 @@ def celeba(root, count, kaggle=False, zipped=False):
 
 
 def write_csv(path, header, rows):
-    """A CSV file."""
+    """Write a CSV file."""
     with path.open("w", newline="") as file:
         csv.writer(file).writerows([header, *rows])
 
 
 def idx(root, train=40, test=20, size=28, compress=True):
-    """MNIST's four IDX files, with random pictures and the labels 0 to 9 in turn."""
+    """Write MNIST's four IDX files, with random pictures and the labels 0 to 9 in turn."""
     root = Path(root)
     root.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""Prepared pictures, and batches that are functions of (seed, step)."""
+"""Prepared pictures, and batches that depend only on (seed, step)."""
 
 import gc
 import weakref
@@ -26,7 +26,7 @@ def digits(store):
 
 
 def numbered(count):
-    """Pictures of one pixel, whose value and label are their number."""
+    """Return pictures of one pixel, whose value and label are the number of the picture."""
     numbers = np.arange(count)
     pixels = numbers.astype(np.uint8).reshape(count, 1, 1, 1)
     return data.ImageSet(pixels, numbers, numbers, [str(n) for n in numbers], "")
@@ -62,7 +62,7 @@ def test_a_limit_keeps_the_shares_of_the_classes_and_fewer_are_a_part_of_more(di
     assert np.bincount(uneven.limited(10).labels).tolist() == [8, 2]
     limited = data.load(DataConfig(store=store, limit=95))
     assert np.array_equal(limited.shown.rows, few.rows)
-    # What is measured against, and the set that a checkpoint names, stay the same.
+    # The reference of measures, and the set that a checkpoint names, stay the same.
     assert limited.train.fingerprint == digits.train.fingerprint
     assert digits.shown is digits.train
     with pytest.raises(UserError, match=r"data\.limit=4501 is more than the 4,500 pictures"):
@@ -87,14 +87,14 @@ def test_an_epoch_sees_every_picture_once_in_an_order_of_its_own():
     epochs = [torch.cat([batches[2 * epoch][1], batches[2 * epoch + 1][1]]) for epoch in range(3)]
     assert all(sorted(epoch.tolist()) == list(range(10)) for epoch in epochs)
     assert not torch.equal(epochs[0], epochs[1])
-    # In any order of asking, and by another object.
+    # Batches are the same in any order of access, and from another object.
     again = data.Batches(pictures, 5, seed=0, device=CPU)
     assert torch.equal(again[4][1], epochs[2][:5])
     assert not torch.equal(data.Batches(pictures, 5, seed=1, device=CPU)[0][1], batches[0][1])
 
 
 def test_batches_are_gone_when_nobody_has_them():
-    """At once, not at the next search for cycles: on a GPU they may hold half of its memory."""
+    """They go at once, not when cycles are next collected: on a GPU they may hold half of its memory."""
     batches = data.Batches(numbered(10), 5, seed=0, device=CPU)
     assert len(batches[0][1]) == 5
     gone = weakref.ref(batches)
@@ -111,7 +111,7 @@ def test_what_is_left_of_an_epoch_is_no_batch():
     labels = [batches[step][1].tolist() for step in range(4)]
     assert [len(batch) for batch in labels] == [5] * 4
     assert len({*labels[0], *labels[1]}) == len({*labels[2], *labels[3]}) == 10
-    assert len({*labels[1], *labels[2]}) < 10  # the third is of another epoch
+    assert len({*labels[1], *labels[2]}) < 10  # the third batch is in the next epoch
 
 
 def test_a_batch_is_whole_beside_other_processes_unless_it_is_shared(monkeypatch):
@@ -147,7 +147,7 @@ def images_as_numbers(batch):
 
 
 def test_pictures_kept_on_the_device_are_the_same(digits, monkeypatch):
-    monkeypatch.setattr("dcgan.data.batches.UPLOADED", 10**6)  # several pieces
+    monkeypatch.setattr("dcgan.data.batches.UPLOADED", 10**6)  # so that the upload takes several pieces
     read = data.Batches(digits.train, 64, seed=0, device=CPU)
     resident = data.Batches(digits.train, 64, seed=0, device=CPU, on_device=True)
     assert read.resident is None
@@ -177,7 +177,7 @@ def test_flips_and_moves_are_of_the_step_and_of_each_picture():
     def batch(step, seed=0):
         pictures = numbered(8)
         picture = np.random.default_rng(0).integers(0, 256, (3, 4, 5), dtype=np.uint8)
-        pictures.store = np.stack([picture] * 8)  # so that it is not the order that tells
+        pictures.store = np.stack([picture] * 8)  # equal pictures, so that order has no effect
         augment = AugmentConfig(flip=True, translate=2)
         return data.Batches(pictures, 8, seed, CPU, augment)[step][0]
 
@@ -219,7 +219,7 @@ def test_a_picture_is_turned_about_its_middle_and_enlarged_from_it():
     torch.testing.assert_close(images.turned(ramp, no, torch.ones(1)), ramp)
     larger = images.turned(ramp, no, torch.tensor([2.0]))
     torch.testing.assert_close(larger[0, 0], (torch.arange(9.0) / 2 + 2).expand(5, 9))
-    smaller = images.turned(ramp, no, torch.tensor([0.5]))  # the border repeated
+    smaller = images.turned(ramp, no, torch.tensor([0.5]))  # the border is repeated
     torch.testing.assert_close(smaller[0, 0, 0], torch.tensor([0.0, 0, 0, 2, 4, 6, 8, 8, 8]))
 
 

@@ -1,4 +1,4 @@
-"""What bad input gets, through the whole command: one sentence that names the file and the fix, and exit code 1."""
+"""Bad input makes the whole command end with one sentence that names the file and the fix, and exit code 1."""
 
 import os
 import shutil
@@ -19,7 +19,7 @@ def pictures(root, count=4, size=(16, 16)):
 
 
 def missing(root):
-    """Nothing."""
+    """Make nothing."""
 
 
 def empty(root):
@@ -208,7 +208,7 @@ ROWS = [
 def test_bad_input_gets_a_sentence(here, tmp_path, monkeypatch, make, settings, sentence):
     for name in ("http_proxy", "https_proxy"):  # no network
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    # What urllib keeps: the proxies of its first question.
+    # urllib keeps the proxies from its first request; forget them.
     monkeypatch.setattr(urllib.request, "_opener", None)
     make(tmp_path / "in")
     before = {path for path in (tmp_path / "in").rglob("*") if path.name != ".lock"}
@@ -249,4 +249,4 @@ def test_bad_files_can_be_skipped_and_are_listed(here, tmp_path):
     assert "skipped: words.jpg is text" in prepared.stdout
     (examples,) = tmp_path.glob("data/prepared/*/examples.png")
     with Image.open(examples) as picture:
-        assert picture.size == (4 * 18 + 2, 18 + 2)  # each of the four once
+        assert picture.size == (4 * 18 + 2, 18 + 2)  # shows each of the four once

@@ -1,4 +1,4 @@
-"""Whatever a picture file is, what comes out is uint8 of the asked shape and shows the same."""
+"""Any picture file becomes uint8 of the requested shape and still shows the same."""
 
 import io
 
@@ -23,7 +23,7 @@ def prepared(content, channels=3, size=SIZE, fit=Fit.crop, upscale=False):
 
 
 def left_dark(mode="L"):
-    """16 x 12: the left half 40, the right half 200."""
+    """Return a picture of 16 x 12 pixels: the left half 40, the right half 200."""
     pixels = np.full(SIZE, 200, np.uint8)
     pixels[:, :8] = 40
     return Image.fromarray(pixels).convert(mode)
@@ -55,7 +55,7 @@ def test_sixteen_bits_a_pixel_are_scaled_not_cut_off():
 def test_what_is_transparent_becomes_white():
     clear = Image.new("RGBA", (16, 12), (10, 20, 30, 0))
     assert (prepared(file_of(clear)) == 255).all()
-    deep = Image.fromarray(np.full((12, 16), 258, np.uint16))  # 16 bits a pixel
+    deep = Image.fromarray(np.full((12, 16), 258, np.uint16))  # 16 bits per pixel
     assert (prepared(file_of(deep, transparency=258)) == 255).all()
     assert (prepared(file_of(deep, transparency=259)) == 1).all()
     half = Image.new("RGBA", (16, 12), (0, 0, 0, 128))
@@ -124,7 +124,7 @@ def test_what_would_have_to_be_enlarged_is_too_small(fit, size, small):
 
 
 def test_a_large_jpeg_is_not_taken_for_small_and_looks_the_same():
-    """A JPEG may be decoded at an eighth of its size; it is judged by the size it has."""
+    """A JPEG may be decoded at an eighth of its size, but its full size decides whether it is too small."""
     blocks = Image.fromarray(np.random.default_rng(0).integers(0, 256, (150, 200), dtype=np.uint8))
     large = blocks.resize((1600, 1200), Image.Resampling.NEAREST)
     pixels = prepared(file_of(large, "JPEG", quality=95), 1, (96, 128))
@@ -158,7 +158,7 @@ def test_what_is_no_picture_says_what_it_is(content, reason):
 
 @pytest.mark.parametrize("pixels", [100 * 10**6, 400 * 10**6])
 def test_a_decompression_bomb_is_not_unpacked(pixels):
-    """A BMP header that says how large it is, and nothing behind it."""
+    """The file is a BMP header that claims a size, with hardly any pixels behind it."""
     side = int(pixels**0.5)
     content = bytearray(file_of(Image.new("L", (4, 4)), "BMP"))
     content[18:22] = content[22:26] = side.to_bytes(4, "little")

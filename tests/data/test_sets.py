@@ -1,4 +1,4 @@
-"""What is found where: folders, archives, CelebA in its layouts, IDX files, downloads."""
+"""Where sets are found: folders, archives, CelebA in its layouts, IDX files and downloads."""
 
 import errno
 import gzip
@@ -28,7 +28,7 @@ from dcgan.errors import UserError
 
 @pytest.fixture
 def load(tmp_path):
-    """Load a set, small and grey, with a store of its own."""
+    """Return a function that loads a set, small and grey, with its own store."""
 
     def load(name, root=None, **settings):
         settings = {
@@ -174,7 +174,7 @@ def test_small_classes_give_their_share_together_and_each_keeps_a_picture(load, 
     found = load("folder", tmp_path / "in", held_out=0.1)
     assert len(found.held_out) == 6
     assert len(set(found.held_out.labels)) == 6
-    for path in sorted((tmp_path / "in" / "03").iterdir()):  # one of which would be the one to stay
+    for path in sorted((tmp_path / "in" / "03").iterdir()):  # one of these would be the one that always stays
         content = path.read_bytes()
         path.write_bytes(b"")
         skipping = load("folder", tmp_path / "in", held_out=0.9, on_bad_file=OnBadFile.skip)
@@ -194,7 +194,7 @@ def test_a_directory_that_cannot_be_read_is_not_passed_over(load, tmp_path, monk
             raise PermissionError(errno.EACCES, "Permission denied", str(path))
         return scan(path)
 
-    monkeypatch.setattr(os, "scandir", scandir)  # as root may read everything
+    monkeypatch.setattr(os, "scandir", scandir)  # because root may read everything
     unreadable = "lost+found"
     (tmp_path / "in" / unreadable).mkdir()
     assert load("folder", tmp_path / "in").train.classes == ["a", "b"]
@@ -227,7 +227,7 @@ def test_celeba_is_recognised_as_people_have_it(load, tmp_path, layout):
     assert found.train.classes == ["not Smiling", "Smiling"]
     smiles = [int(face(index)[1][1]) for index in range(30)]
     assert [*found.train.labels, *found.held_out.labels] == smiles
-    # The partition goes by the order of the names, and so do the pictures.
+    # Partition and pictures both follow the order of the names.
     first = np.asarray(face(0)[0].resize((32, 32), Image.Resampling.BOX), float).transpose(2, 0, 1)
     assert np.abs(found.train.store[0] - first).mean() < 12
     assert load("celeba", root, image_size=32, channels=3).train.classes == []
@@ -312,7 +312,7 @@ def test_debians_fashion_mnist_is_found_without_a_download(load, tmp_path, monke
 
 @pytest.fixture
 def server(tmp_path):
-    """The address of a server of what lies in ``tmp_path / "served"``."""
+    """Yield the address of a server for the files in ``tmp_path / "served"``."""
 
     class Handler(SimpleHTTPRequestHandler):
         def log_message(self, *_):
@@ -332,7 +332,7 @@ def md5(path):
 
 def test_mnist_is_downloaded_once(load, tmp_path, monkeypatch, server):
     served = idx(tmp_path / "served")
-    monkeypatch.setattr(MNIST, "mirrors", ["http://127.0.0.1:9/", server])  # the first is down
+    monkeypatch.setattr(MNIST, "mirrors", ["http://127.0.0.1:9/", server])  # the first mirror is down
     monkeypatch.setattr(MNIST, "resources", [(path.name, md5(path)) for path in sorted(served.iterdir())])
     monkeypatch.chdir(tmp_path)
     first = load("mnist")
@@ -387,7 +387,7 @@ def test_cifar_is_downloaded_and_checked(load, tmp_path, monkeypatch, server):
 
 @pytest.mark.parametrize("quota", [False, True])
 def test_celeba_is_downloaded_or_says_why_not(load, tmp_path, monkeypatch, quota):
-    """With a stand-in for gdown, through which torchvision asks Google Drive."""
+    """A stand-in replaces gdown, which torchvision uses to access Google Drive."""
     made = celeba(tmp_path / "made", 20, zipped=True)
     names = [path.name for path in made.iterdir()]
     monkeypatch.setattr(CelebA, "file_list", [(name, md5(made / name), name) for name in names])
@@ -411,7 +411,7 @@ def test_celeba_is_downloaded_or_says_why_not(load, tmp_path, monkeypatch, quota
 
 
 def fetch_only(self, root, split, download):
-    """`CelebA.__init__` without the reading of lists that the generated ones have too few columns for."""
+    """Replace `CelebA.__init__` without reading the lists, as the generated ones have too few columns."""
     assert download
     self.root = root
     self.download()

@@ -1,4 +1,4 @@
-"""The store: made once, whole or not at all, and never mistaken for another. As a program, see `main`."""
+"""A store is made once, completely or not at all, and never mistaken for another. As a program, see `main`."""
 
 import json
 import os
@@ -22,7 +22,7 @@ from dcgan.errors import UserError
 
 @pytest.fixture
 def pictures(tmp_path):
-    """300 pictures of 12 x 12: three blocks."""
+    """Make a directory of 300 pictures of 12 x 12, which fill three blocks."""
     root = tmp_path / "in"
     root.mkdir()
     for number in range(300):
@@ -45,7 +45,7 @@ def test_a_store_is_made_once(pictures, monkeypatch):
     first = data.load(config(pictures))
     assert first.train.store.shape == (300, 1, 8, 8)
     assert [int(image.mean()) for image in first.train.store] == [n % 256 for n in range(300)]
-    monkeypatch.setattr(store, "_make", None)  # not again
+    monkeypatch.setattr(store, "_make", None)  # the store must not be made again
     again = data.load(config(pictures))
     assert again.train.fingerprint == first.train.fingerprint
     assert {path.name for path in first.store.iterdir()} == {"images.npy", "store.json"}
@@ -64,7 +64,7 @@ def change_content(root):
     before = path.read_bytes()
     Image.new("L", (12, 12), 6).save(path)
     assert len(path.read_bytes()) == len(before)
-    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))  # same size, same time
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))  # size and mtime stay the same
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_an_archive_goes_to_processes_that_are_not_forked(pictures, tmp_path):
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="only Linux tells which files are open")
 def test_nothing_of_a_store_is_open_when_it_is_moved_to_its_place(pictures, monkeypatch):
-    """Or Windows would not move it."""
+    """Otherwise Windows would not move it."""
     replace, moved = Path.replace, []
 
     def watched(path, target):
@@ -132,7 +132,7 @@ def test_a_preparation_that_stopped_goes_on_where_it_was(pictures, monkeypatch, 
 
         with monkeypatch.context() as patched:
             patched.setattr(store, "_in_parallel", stopping)
-            patched.setattr(store.time, "perf_counter", iter(range(0, 10**6, 10)).__next__)  # written every time
+            patched.setattr(store.time, "perf_counter", iter(range(0, 10**6, 10)).__next__)  # every block is written
             with pytest.raises(KeyboardInterrupt):
                 data.load(config(pictures))
 
@@ -140,7 +140,7 @@ def test_a_preparation_that_stopped_goes_on_where_it_was(pictures, monkeypatch, 
     (partial,) = (pictures.parent / "store").glob("*.partial")
     journal = partial / "progress.jsonl"
     assert len(journal.read_text().splitlines()) == 2
-    if cut:  # by a power failure: the line of the second block is not whole
+    if cut:  # as by a power failure: the line of the second block is incomplete
         os.truncate(journal, journal.stat().st_size - 3)
         stop_after(1)
     begun = []
@@ -229,7 +229,7 @@ def test_a_killed_command_goes_on_and_two_commands_prepare_once(command, picture
 
 
 def main():
-    """``scripts/prepare.py``, killed after the first block. From within: a fast machine is done before a signal comes."""
+    """Run ``scripts/prepare.py`` and kill it after the first block, from inside: a fast machine outruns a signal."""
     append = store._Partial.append
 
     def append_and_die(partial, block):

@@ -1,4 +1,4 @@
-"""Distances of feature vectors: closed forms first, then what each must see."""
+"""Distances of feature vectors: first closed forms, then the differences that each distance must detect."""
 
 import math
 import warnings
@@ -16,7 +16,7 @@ def random():
 
 
 def gaussian(mean, covariance, count, random):
-    """Vectors whose sample mean and covariance are exactly those given."""
+    """Return vectors whose sample mean and covariance are exactly the given ones."""
     vectors = torch.randn(count, len(mean), generator=random, dtype=torch.float64)
     vectors -= vectors.mean(0)
     vectors @= torch.linalg.inv(torch.linalg.cholesky(torch.atleast_2d(vectors.T.cov()))).T
@@ -33,14 +33,14 @@ def test_two_gaussians_have_the_distance_of_the_closed_form(random):
     expected = float(mean.square().sum() + one.trace() + two.trace() - 2 * middle)
     real, fake = gaussian(torch.zeros(3), one, 50, random), gaussian(mean, two, 70, random)
     assert distances.frechet(real, fake) == pytest.approx(expected, rel=1e-9)
-    # Of one dimension, by hand: (m1 - m2)^2 + (s1 - s2)^2 = 9 + 4.
+    # In one dimension, by hand: (m1 - m2)^2 + (s1 - s2)^2 = 9 + 4.
     real = gaussian(torch.zeros(1), torch.eye(1).double(), 30, random)
     fake = gaussian(torch.full((1,), 3.0), 9 * torch.eye(1).double(), 30, random)
     assert distances.frechet(real, fake) == pytest.approx(13, rel=1e-9)
 
 
 def test_it_is_computed_in_float64(random):
-    # In float32 a mean of 1000 leaves 4 digits of a covariance of 1e-6.
+    # In float32 a mean of 1000 leaves only 4 digits after the point, too few for a covariance of 1e-6.
     real = gaussian(torch.full((2,), 1e3).double(), 1e-6 * torch.eye(2).double(), 40, random)
     assert distances.frechet(real, real) == pytest.approx(0, abs=1e-12)
 
@@ -61,7 +61,7 @@ def test_the_kernel_distance_is_the_unbiased_one(random):
 
 @pytest.mark.parametrize("count", [60, 1200])
 def test_the_distances_are_those_of_torchmetrics(random, monkeypatch, count):
-    """Also of fewer vectors than dimensions, whose covariance has no inverse, and of subsets."""
+    """This includes fewer vectors than dimensions, whose covariance has no inverse, and subsets."""
     from torchmetrics.image import fid, kid
 
     real = torch.randn(count, 64, generator=random, dtype=torch.float64)
@@ -91,16 +91,16 @@ def test_the_kernel_distance_draws_nothing_from_outside_and_says_nothing(random)
     assert torch.equal(torch.random.get_rng_state(), before)
     torch.rand(1)
     assert distances.kernel(real, fake) == one
-    assert abs(one) < 0.05  # from one source
+    assert abs(one) < 0.05  # both sets are from one source
 
 
 def test_density_and_coverage_by_hand():
-    # Real points at 0, 1, ..., 9: each has its fifth neighbour at a distance of 3 in the middle, 5 at the ends.
+    # Real points at 0, 1, ..., 9: the fifth neighbour is 3 away in the middle and up to 5 at the ends.
     real = torch.arange(10.0)[:, None]
-    # One fake at 4.5 lies in the balls of those closer to it than their radius:
+    # A fake at 4.5 lies in the ball of every real point that is closer to it than the ball's radius:
     # radii 5 4 3 3 3 3 3 3 4 5, distances 4.5 3.5 2.5 1.5 .5 .5 1.5 2.5 3.5 4.5: all ten.
     assert distances.density_and_coverage(real, torch.tensor([[4.5]])) == (10 / 5, 1.0)
-    # One at -2 lies in that of 0 only (1 is 3 away and has 4; 0 is 2 away and has 5; 2 is 4 away and has 3).
+    # A fake at -2 lies in the balls of 0 (2 away, radius 5) and 1 (3 away, radius 4), but not of 2 (4 away, radius 3).
     assert distances.density_and_coverage(real, torch.tensor([[-2.0]])) == (2 / 5, 2 / 10)
 
 

