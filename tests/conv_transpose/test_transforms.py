@@ -255,6 +255,7 @@ def test_the_default_device_is_not_asked(algorithm):
     assert {x.grad.device.type, weight.grad.device.type} == {"cpu"}
 
 
+@pytest.mark.skipif(torch.__version__ < (2, 12), reason="PyTorch 2.11 shards no strided convolution, not even its own")
 def test_a_distributed_tensor():
     """Use one process: the point is that all intermediate tensors must be distributed tensors."""
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
