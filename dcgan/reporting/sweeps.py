@@ -116,8 +116,8 @@ def read(path: Path) -> Sweep:
     floors = [floor for run in kept if (floor := run.last("evaluation_floor/frechet_classifier_distance"))]
     if floors and max(floors) > (1 + SAME) * min(floors):
         remarks.append(
-            "the distances are not comparable: real pictures have other ones from run to run, so that they were measured "
-            "by several classifiers or with other evaluate_samples"
+            "the distances are not comparable: their floors differ from run to run, so they were measured by different "
+            "classifiers or with different evaluate_samples"
         )
     return Sweep(path, grouped(kept), remarks)
 
