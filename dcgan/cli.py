@@ -9,6 +9,7 @@ import re
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -25,6 +26,7 @@ from omegaconf.errors import (
     OmegaConfBaseException,
 )
 
+from dcgan.choices import DataName
 from dcgan.config import Config, flatten, is_incidental
 from dcgan.errors import UserError
 
@@ -98,12 +100,15 @@ def to_config(composed: DictConfig, overrides: Iterable[str]) -> Config:
         overrides: the settings on the command line.
 
     Raises:
-        UserError: for an impossible value, a name unfit for a directory, an unknown setting added with ``+``, or
-            ``GROUP.name=``, which lacks what ``GROUP=`` sets, too: sizes and channels, penalties and normalisation.
+        UserError: for an impossible value, a name unfit for a directory, an unknown setting added with ``+``, a setting
+            removed with ``~``, a ``data.root`` that is not used, or ``GROUP.name=``, which lacks what ``GROUP=`` sets,
+            too: sizes and channels, penalties and normalisation.
     """
     for override in overrides:
         key, _, value = override.lstrip("+~").partition("=")
         group, _, rest = key.partition(".")
+        if override.startswith("~") and key in settings_of(Config):
+            raise UserError(f"~{key} cannot be removed; leave it out for its default")
         if rest == "name":
             known = ", ".join(sorted(path.stem for path in (CONFIG_DIR / group).glob("*.yaml")))
             raise UserError(
@@ -118,6 +123,10 @@ def to_config(composed: DictConfig, overrides: Iterable[str]) -> Config:
     for setting, name in (("name", config.name), ("sweep", config.sweep)):
         if name is not None and not re.fullmatch(r"\w[\w.=,+-]*", name):
             raise UserError(f"{setting}={name} must be a directory name of letters, digits and -_.")
+    if config.data.name is DataName.mnist5k and config.data.root is not None:
+        raise UserError(
+            f"data.root={config.data.root} has no effect with data=mnist5k, the default; set data=folder, or another set"
+        )
     return config
 
 
@@ -125,23 +134,43 @@ def check_sweeps() -> None:
     """Let Hydra check the settings of all runs of a sweep before the first run, when it composes them anyway."""
 
     def validate(sweeper: Any, batch: Sequence[Sequence[str]]) -> None:
-        names = set()
-        for overrides in batch:
-            composed = sweeper.hydra_context.config_loader.load_sweep_config(sweeper.config, list(overrides))
-            with open_dict(composed):
-                given = composed.pop("hydra").overrides.task
-            config = to_config(composed, given)
-            if config.name is not None:
-                raise UserError(f"name={config.name} is for one run; set sweep= in its place, or leave out -m")
-            name = run_name(None, config.data.name, given)
-            if name in names:
-                raise UserError(
-                    f"two runs of this sweep, named {name}, have all settings in common that change what is computed; "
-                    "sweep over those, or start single runs with a name= each"
-                )
-            names.add(name)
+        names: set[str] = set()
+        try:
+            for overrides in batch:
+                composed = sweeper.hydra_context.config_loader.load_sweep_config(sweeper.config, list(overrides))
+                with open_dict(composed):
+                    given = composed.pop("hydra").overrides.task
+                names.add(_name_in_sweep(to_config(composed, given), given, names))
+        except Exception:
+            directory = Path(sweeper.config.hydra.sweep.dir)
+            if not any(path.is_dir() for path in directory.iterdir()):  # no runs from an earlier start
+                (directory / "multirun.yaml").unlink()
+                remove_if_empty(directory)
+            raise
 
     Sweeper.validate_batch_is_legal = validate  # type: ignore[assignment, method-assign]
+
+
+def _name_in_sweep(config: Config, overrides: Iterable[str], others: set[str]) -> str:
+    """Return the name of a run of a sweep; raise a `UserError` if the run cannot be one of it."""
+    if config.name is not None:
+        raise UserError(f"name={config.name} is for one run; set sweep= in its place, or leave out -m")
+    root = config.data.root
+    if config.data.name is DataName.folder and root is not None and not Path(root).exists():
+        raise UserError(f"data.root={root} does not exist")
+    name = run_name(None, config.data.name, overrides)
+    if name in others:
+        raise UserError(
+            f"two runs of this sweep, named {name}, have all settings in common that change what is computed; "
+            "sweep over those, or start single runs with a name= each"
+        )
+    return name
+
+
+def remove_if_empty(directory: Path) -> None:
+    """Remove a directory that holds nothing, and then those above it that hold nothing else."""
+    with suppress(OSError):
+        os.removedirs(directory)
 
 
 def compose(arguments: list[str], usage: str | None) -> Config:
@@ -165,6 +194,8 @@ def parse(options: type[Options], arguments: list[str], usage: str | None) -> Op
     if wrong := next((key for key, equals, _ in pairs if not equals), None):
         raise UserError(f"{wrong!r} is not of the form key=value; --help lists the keys")
     given = {key: _from_home(value) for key, _, value in pairs}
+    if twice := next((key for key in given if [key for key, *_ in pairs].count(key) > 1), None):
+        raise UserError(f"{twice}= is given more than once")
     try:
         # OmegaConf converts each string to the type of its field.
         parsed = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(options), given))
@@ -266,11 +297,8 @@ def sentence(error: BaseException, schema: Any = Config) -> str:
     """The message of an error on one line; for a mistyped setting, it suggests the nearest one."""
     if isinstance(error, UserError):
         return str(error)
-    if isinstance(error, MissingConfigException) and error.options is not None:
-        group, _, chosen = str(error.missing_cfg_file).rpartition("/")
-        return f"{group}={chosen} is unknown; choose one of {', '.join(error.options)}"
-    if isinstance(error, OverrideParseException):
-        return f"{error.override!r} is not of the form setting=value, such as steps=100 or 'optim.betas=[0,0.9]'"
+    if isinstance(error, HydraException) and (of_hydra := _of_hydra(error)) is not None:
+        return of_hydra
     if isinstance(error, OSError) and error.filename is not None:
         return (
             f"{os.fsdecode(error.filename)} cannot be used ({error.strerror}); mend that and run the same command again"
@@ -282,10 +310,7 @@ def sentence(error: BaseException, schema: Any = Config) -> str:
         return _unknown(str(cause.full_key or cause.key), schema)
     text = str(error)
     if cause is not None:
-        key, said = (
-            cause.full_key or "",
-            str(cause.msg).splitlines()[0],
-        )  # the other lines name OmegaConf's own types
+        key, said = cause.full_key or "", str(cause.msg).splitlines()[0]  # the other lines name OmegaConf's own types
         own = ", ".join(name for name in settings_of(schema) if name.startswith(f"{key}."))
         ours = (
             form.format(key=key, found=found[1], choices=found[found.lastindex or 1], settings=own)
@@ -294,6 +319,17 @@ def sentence(error: BaseException, schema: Any = Config) -> str:
         )
         text = next(ours, ": ".join(filter(None, [key, said])))
     return " ".join(line.strip() for line in text.splitlines() if line.strip())
+
+
+def _of_hydra(error: HydraException) -> str | None:
+    """The message of an error in an override itself; None for any other, whose cause says more."""
+    if isinstance(error, MissingConfigException) and error.options is not None:
+        group, _, chosen = str(error.missing_cfg_file).rpartition("/")
+        return f"{group}={chosen} is unknown; choose one of {', '.join(error.options)}"
+    if isinstance(error, OverrideParseException):
+        return f"{error.override!r} is not of the form setting=value, such as steps=100 or 'optim.betas=[0,0.9]'"
+    several = re.match(r"Ambiguous value for argument '(.*)'", str(error))
+    return f"{several[1]} has several values; add -m for a run with each" if several else None
 
 
 def settings_of(schema: Any, prefix: str = "") -> dict[str, Any]:
@@ -320,6 +356,11 @@ def _from_home(text: str) -> str:
 
 def _unknown(key: str, schema: Any) -> str:
     known = settings_of(schema)
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5) or [name for name in known if key in name]
+    last = key.rpartition(".")[2]
+    near = (
+        difflib.get_close_matches(key, known, n=1, cutoff=0.7)
+        or [name for name in known if last in name]
+        or difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    )
     hint = f"did you mean {' or '.join(near[:3])}?" if near else "--help lists the settings"
     return f"there is no setting {key}; {hint}"

@@ -120,8 +120,7 @@ def job(composed: DictConfig) -> None:
         if config is not None:
             discard_if_empty(run_dir)
         else:  # a refused name= may name any directory: remove it only if empty
-            with suppress(OSError):
-                run_dir.rmdir()
+            cli.remove_if_empty(run_dir)
         if not sweeping:
             cli.fail(error)
         if cli.speaks():

@@ -10,7 +10,8 @@ layer       time every transposed convolution of a DCGAN, batch 64: forward, and
 sizes       image sizes of the generators: 64 is that of pytorch/examples, any other that of this project
 algorithms  which of our algorithms to measure; the default is all
 seconds     layer: how long to repeat each layer's forward pass, and again both passes; step: how long to repeat all
-            steps; data: how long to read batches in each way
+            steps; data: how long to read batches in each way. Ratios are medians over the turns,
+            so they differ a little from the ratio of the median times
 device      cpu or cuda
 
 step        time whole training steps with each way to upsample, taking turns in one process. Ratios are to the
@@ -41,8 +42,13 @@ from dcgan.errors import UserError
 class Options:
     """The options that all three benchmarks take."""
 
+    seconds: float = 2.0
     out: str | None = None
     overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.seconds >= 0:
+            raise UserError(f"seconds={self.seconds:g} must be at least 0")
 
 
 @dataclass
@@ -51,7 +57,6 @@ class LayerOptions(Options):
 
     sizes: str = "64,32,28"
     algorithms: str | None = None
-    seconds: float = 2.0
     device: str = "cpu"
 
 

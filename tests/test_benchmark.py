@@ -128,6 +128,8 @@ def test_the_script_prints_a_row_for_every_candidate(command, tmp_path):
         ),
         (["layer", "sizes=4"], "sizes=4: a generator's images have at least 8 pixels a side"),
         (["layer", "device=tpu"], "device=tpu is not there"),
+        (["step", "seconds=-1"], "seconds=-1 must be at least 0"),
+        (["layer", "sizes=32", "sizes=28"], "sizes= is given more than once"),
     ],
 )
 def test_a_wrong_argument_gets_a_sentence(command, arguments, message):

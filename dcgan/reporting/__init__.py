@@ -153,8 +153,11 @@ def verdict(sweep: Sweep, names: Sequence[str]) -> list[str]:
         rows.append(f"| {label} | " + " | ".join(difference.cell for difference in found) + " |")
     known = sum(math.isfinite(difference.low) for found in columns for difference in found)
     about = f"Mean difference and {CONFIDENCE:.0%} interval, paired by seed; bold where zero is not in it. "
-    about += f"Of {known} such intervals {known * (1 - CONFIDENCE):.2g} are expected to exclude zero by chance alone."
-    return [*lines, "", *rows, "", about, ""]
+    if known:
+        about += (
+            f"Of {known} such intervals {known * (1 - CONFIDENCE):.2g} are expected to exclude zero by chance alone."
+        )
+    return [*lines, "", *rows, "", about.strip(), ""]
 
 
 def _spread(values: Sequence[float | None]) -> str:
