@@ -143,9 +143,10 @@ def check_sweeps() -> None:
                 names.add(_name_in_sweep(to_config(composed, given), given, names))
         except Exception:
             directory = Path(sweeper.config.hydra.sweep.dir)
-            if not any(path.is_dir() for path in directory.iterdir()):  # no runs from an earlier start
-                (directory / "multirun.yaml").unlink()
-                remove_if_empty(directory)
+            with suppress(OSError):  # torchrun's other processes do the same
+                if not any(path.is_dir() for path in directory.iterdir()):  # no runs from an earlier start
+                    (directory / "multirun.yaml").unlink()
+            remove_if_empty(directory)
             raise
 
     Sweeper.validate_batch_is_legal = validate  # type: ignore[assignment, method-assign]
