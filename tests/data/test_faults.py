@@ -217,7 +217,7 @@ def test_bad_input_gets_a_sentence(here, tmp_path, monkeypatch, make, settings, 
     assert "Traceback" not in done.stderr
     (error,) = (line for line in done.stderr.splitlines() if line.startswith("error: "))
     assert sentence in error
-    assert not list((tmp_path / "outputs").iterdir())
+    assert not list((tmp_path / "outputs").glob("*"))
     assert not list(tmp_path.glob("data/prepared/*.partial"))
     assert {path for path in (tmp_path / "in").rglob("*") if path.name != ".lock"} == before
 
