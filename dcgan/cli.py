@@ -141,7 +141,7 @@ def check_sweeps() -> None:
                 with open_dict(composed):
                     given = composed.pop("hydra").overrides.task
                 names.add(_name_in_sweep(to_config(composed, given), given, names))
-        except Exception:
+        except Exception:  # whatever it is, it goes on; only what Hydra has written is taken back
             directory = Path(sweeper.config.hydra.sweep.dir)
             with suppress(OSError):  # torchrun's other processes do the same
                 if not any(path.is_dir() for path in directory.iterdir()):  # no runs from an earlier start
