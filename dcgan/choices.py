@@ -34,7 +34,7 @@ class Upsample(StrEnum):
 
     scratch = "scratch"  # dcgan.conv_transpose.ConvTranspose2d
     builtin = "builtin"  # torch.nn.ConvTranspose2d
-    resize = "resize"  # nearest-neighbour enlargement, then a convolution
+    resize = "resize"  # nearest-neighbour enlargement, then a convolution; both computed as one transposed convolution
     pixel_shuffle = "pixel_shuffle"  # a convolution, whose channels are then rearranged into pixels
 
 

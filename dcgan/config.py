@@ -101,7 +101,7 @@ class ModelConfig:
     """The generator and the discriminator."""
 
     upsample: Upsample = Upsample.scratch  # how the generator enlarges its maps
-    algorithm: Algorithm = Algorithm.auto  # of the from-scratch layer
+    algorithm: Algorithm = Algorithm.auto  # of the from-scratch layer, which computes scratch and resize
     conditional: bool = True  # use the labels, if the data has any
     latent_dim: int = 64  # numbers in the latent from which an image is made; at least 1
     width: int = 32  # channels of the largest map, at least 1; they double with each halving, up to 8 times as many

@@ -16,7 +16,7 @@ from torch.nn.utils import parametrizations
 
 from dcgan.choices import Activation, Latents, Norm, Upsample
 from dcgan.config import ModelConfig
-from dcgan.conv_transpose import ConvTranspose2d
+from dcgan.conv_transpose import ConvTranspose2d, conv_transpose2d
 from dcgan.conv_transpose.arithmetic import conv_output_size, output_padding_for
 from dcgan.randomness import random_generator
 
@@ -180,16 +180,38 @@ def spectral_normalise(network: nn.Module, seed: int) -> None:
             parametrizations.spectral_norm(layer)
 
 
-class ResizeConv2d(nn.Sequential):
-    """Nearest-neighbour enlargement, then a convolution, which avoids uneven overlap (Odena et al. 2016)."""
+class ResizeConv2d(ConvTranspose2d):
+    """Nearest-neighbour enlargement by 2, then a convolution, which avoids uneven overlap (Odena et al. 2016).
 
-    def __init__(self, inputs: int, outputs: int, kernel_size: int, size: Size, *, bias: bool) -> None:
-        before, after = (kernel_size - 1) // 2, kernel_size // 2
-        super().__init__(
-            nn.Upsample(size=size, mode="nearest"),
-            nn.ZeroPad2d((before, after, before, after)),
-            nn.Conv2d(inputs, outputs, kernel_size, bias=bias),
-        )
+    The enlargement is itself a transposed convolution, with a kernel of 2 x 2 ones. Both steps together are therefore
+    one transposed convolution: a kernel of ``K`` taps becomes one of ``K + 1``, each the sum of the taps that meet the
+    same pixel. For ``K = 4`` this computes 5 x 5 products per input pixel; a convolution of the larger map takes 8 x 8.
+
+    Args:
+        inputs: the number of input channels.
+        outputs: the number of output channels.
+        kernel_size: ``K``, of the convolution, whose flipped kernel the weight ``(inputs, outputs, K, K)`` holds.
+        smaller: the size of the input.
+        larger: the size of the output, up to one pixel more or less than twice as large.
+        bias: whether to add a bias.
+        algorithm: as of `ConvTranspose2d`.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, kernel_size: int, smaller: Size, larger: Size, *, bias: bool, algorithm: str
+    ) -> None:
+        before = kernel_size // 2
+        crop = [
+            (before, STRIDE * small + kernel_size - 1 - before - large)
+            for small, large in zip(smaller, larger, strict=True)
+        ]
+        super().__init__(inputs, outputs, kernel_size, STRIDE, crop, bias=bias, algorithm=algorithm)
+
+    def forward(self, input: Tensor, output_size: Any = None) -> Tensor:
+        """Map ``(N, inputs, *smaller)`` to ``(N, outputs, *larger)``; that size is fixed."""
+        windows = F.avg_pool2d(F.pad(self.weight, (1, 1, 1, 1)), STRIDE, stride=1)
+        kernel = windows * STRIDE**2  # sums, not means
+        return conv_transpose2d(input, kernel, self.bias, STRIDE, self.padding, algorithm=self.algorithm)
 
 
 class PixelShuffleConv2d(nn.Conv2d):
@@ -226,7 +248,7 @@ def _conv_transpose(
 def _upsampling(model: ModelConfig, inputs: int, outputs: int, smaller: Size, larger: Size, *, bias: bool) -> nn.Module:
     """The layer that enlarges a map from size ``smaller`` to size ``larger``, about twice as large."""
     if model.upsample is Upsample.resize:
-        return ResizeConv2d(inputs, outputs, model.kernel_size, larger, bias=bias)
+        return ResizeConv2d(inputs, outputs, model.kernel_size, smaller, larger, bias=bias, algorithm=model.algorithm)
     if model.upsample is Upsample.pixel_shuffle:
         return PixelShuffleConv2d(inputs, outputs, model.kernel_size, larger, bias=bias)
     padding = halving_padding(model.kernel_size)

@@ -9,7 +9,7 @@ from torch import nn
 
 from dcgan.choices import Algorithm, Upsample
 from dcgan.config import ModelConfig
-from dcgan.conv_transpose import ALGORITHMS, ConvTranspose2d
+from dcgan.conv_transpose import ALGORITHMS, ConvTranspose2d, conv_transpose2d
 from dcgan.networks import (
     Discriminator,
     Generator,
@@ -41,16 +41,54 @@ def test_the_generator_retraces_the_discriminators_sizes(upsample, kernel_size):
             assert Discriminator(model, size, channels, classes)(images, labels).shape == (2,)
 
 
-def test_other_ways_to_enlarge_by_hand():
+@pytest.mark.parametrize("algorithm", sorted(ALGORITHMS))
+@pytest.mark.parametrize("kernel_size", [2, 3, 4, 5])
+@pytest.mark.parametrize("larger", [(8, 10), (9, 11), (7, 9), (8, 9)])
+def test_enlargement_and_convolution_are_one_transposed_convolution(larger, kernel_size, algorithm):
+    torch.manual_seed(0)
+    x = torch.randn(2, 3, 4, 5, dtype=torch.float64, requires_grad=True)
+    resize = ResizeConv2d(3, 2, kernel_size, (4, 5), larger, bias=True, algorithm=algorithm).double()
+    enlarged = F.interpolate(x, scale_factor=2, mode="nearest")
+    before, after = (kernel_size - 1) // 2, kernel_size // 2
+    below, right = (after + large - twice for large, twice in zip(larger, (8, 10), strict=True))
+    kernel = resize.weight.flip(2, 3).transpose(0, 1)
+    expected = F.conv2d(F.pad(enlarged, (before, right, before, below)), kernel, resize.bias)
+    images = resize(x)
+    torch.testing.assert_close(images, expected)
+    gradient = torch.randn_like(images)
+    for mine, theirs in zip(
+        *(torch.autograd.grad(y, (x, resize.weight, resize.bias), gradient) for y in (images, expected)), strict=True
+    ):
+        torch.testing.assert_close(mine, theirs)
+
+
+def test_resize_leaves_no_checkerboard_on_a_flat_area():
+    torch.manual_seed(0)
+    flat = torch.ones(1, 3, 6, 6)
+    scratch = ConvTranspose2d(3, 2, 4, stride=2, padding=1)
+    resize = ResizeConv2d(3, 2, 4, (6, 6), (12, 12), bias=True, algorithm="auto")
+    inside = (slice(None), slice(None), slice(4, 8), slice(4, 8))  # what the borders do not reach
+    assert resize(flat)[inside].std((2, 3)).max() < 1e-6
+    assert scratch(flat)[inside].std((2, 3)).max() > 0.01
+
+
+def test_a_convolution_and_a_shuffle_by_hand():
     torch.manual_seed(0)
     x = torch.randn(2, 3, 4, 5)
-    resize = ResizeConv2d(3, 2, 4, (9, 10), bias=True)
-    enlarged = F.interpolate(x, size=(9, 10), mode="nearest")
-    torch.testing.assert_close(resize(x), F.conv2d(F.pad(enlarged, (1, 2, 1, 2)), resize[2].weight, resize[2].bias))
     shuffle = PixelShuffleConv2d(3, 2, 3, (7, 10), bias=True)
     blocks = F.conv2d(x, shuffle.weight, shuffle.bias, padding=1)
     expected = F.pixel_shuffle(blocks, 2)[:, :, :7, :10]
     torch.testing.assert_close(shuffle(x), expected)
+
+
+def test_a_convolution_and_a_shuffle_are_a_transposed_convolution_of_twice_the_kernel():
+    torch.manual_seed(0)
+    x = torch.randn(2, 3, 4, 5)
+    shuffle = PixelShuffleConv2d(3, 2, 4, (8, 10), bias=False)
+    # (O, sh, sw, C, K, L) -> (C, O, K, sh, L, sw): each phase of the output has taps of its own.
+    phases = shuffle.weight.view(2, 2, 2, 3, 4, 4).flip(4, 5).permute(3, 0, 4, 1, 5, 2)
+    images = conv_transpose2d(x, phases.reshape(3, 2, 8, 8), stride=2, padding=((4, 2), (4, 2)))
+    torch.testing.assert_close(images, shuffle(x))
 
 
 def test_an_odd_size_is_what_output_padding_is_for():
