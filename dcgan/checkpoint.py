@@ -3,9 +3,9 @@
 One file holds the whole state, as tensors and primitives, so that no two parts can disagree.
 """
 
+import io
 import logging
 import os
-import pickle
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from dcgan.atomic import replacing
-from dcgan.errors import UserError
+from dcgan.errors import UserError, is_out_of_memory
 
 log = logging.getLogger(__name__)
 
@@ -28,8 +28,10 @@ def save(directory: Path, step: int, state: dict[str, Any], keep: int) -> Path:
     """
     path = directory / f"step-{step:08d}.pt"
     write(path, {"step": step, **state})
+    # Those of later steps were passed over when the run resumed: they are damaged, and must not take the place of these.
+    earlier = [other for other in _newest_first(directory) if other.name <= path.name]
     # Also delete what a killed process left of an unfinished checkpoint.
-    for old in [*_newest_first(directory)[keep:], *directory.glob(".step-*.pt")]:
+    for old in [*earlier[keep:], *directory.glob(".step-*.pt")]:
         old.unlink(missing_ok=True)
     return path
 
@@ -54,19 +56,25 @@ def load(path: Path) -> dict[str, Any]:
 
     Raises:
         UserError: if the file is missing, damaged, of another format version, or not a checkpoint.
+        OSError: if the file cannot be read; it may be sound.
     """
     try:
-        # torch.load ignores the archive's checksums: it would load a flipped bit without complaint.
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-        if damaged is not None:
-            raise zipfile.BadZipFile(f"{damaged} does not match its checksum")
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        file = io.BytesIO(path.read_bytes())
     except FileNotFoundError as error:
         raise UserError(f"there is no checkpoint {path}") from error
     except IsADirectoryError as error:
         raise UserError(f"{path} is a directory; name one of the files in its checkpoints/") from error
-    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+    try:
+        # torch.load ignores the archive's checksums: it would load a flipped bit without complaint.
+        with zipfile.ZipFile(file) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise zipfile.BadZipFile(f"{damaged} does not match its checksum")
+        file.seek(0)
+        state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged archive can raise anything
+        if is_out_of_memory(error):
+            raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{path} is damaged or no checkpoint of dcgan.train ({reason})") from error
     version = state.get("format_version") if isinstance(state, dict) else None
@@ -97,6 +105,7 @@ def newest(directory: Path) -> dict[str, Any] | None:
 
     Raises:
         UserError: if there are checkpoints but none is sound; None would silently restart the training.
+        OSError: if one cannot be read; the one before would silently undo steps.
     """
     reasons = []
     for path in _newest_first(directory):

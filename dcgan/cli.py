@@ -28,7 +28,7 @@ from omegaconf.errors import (
 
 from dcgan.choices import DataName
 from dcgan.config import Config, flatten, is_incidental
-from dcgan.errors import UserError
+from dcgan.errors import UserError, is_out_of_memory
 
 Options = TypeVar("Options")
 
@@ -37,7 +37,7 @@ Options = TypeVar("Options")
 CONFIG_DIR = next(
     path for path in (Path(__file__).parent / "configs", Path(__file__).parents[1] / "configs") if path.is_dir()
 )
-MAX_NAME_LENGTH = 200  # characters of a directory name composed of settings; most systems allow 255
+MAX_NAME_LENGTH = 200  # bytes of a directory name composed of settings; most systems allow 255
 # The messages of OmegaConf, and the sentences that replace them.
 SENTENCES = {
     r"Value '(.*)' of type '\w+' could not be converted to Integer": "{key}={found} must be a whole number, written like 1000",
@@ -87,9 +87,10 @@ def run_name(name: str | None, data_name: str, overrides: Iterable[str]) -> str:
                 value = path.stem if path.suffix.lower() == ".zip" else path.name
             parts.add(re.sub(r"(?:[^\w.]|_)+", "_", f"{key.split('.')[-1]}_{value}").strip("_"))
     whole = "-".join([data_name, *sorted(parts)])
-    if len(whole) <= MAX_NAME_LENGTH:
+    encoded = os.fsencode(whole)
+    if len(encoded) <= MAX_NAME_LENGTH:
         return whole
-    return f"{whole[: MAX_NAME_LENGTH - 9]}-{zlib.crc32(whole.encode()):08x}"
+    return f"{encoded[: MAX_NAME_LENGTH - 9].decode(errors='ignore')}-{zlib.crc32(encoded):08x}"
 
 
 def to_config(composed: DictConfig, overrides: Iterable[str]) -> Config:
@@ -264,6 +265,8 @@ def exit_on_error(command: Callable[[], object]) -> None:
     """Run a command. An error that the user can mend ends it with one sentence and exit code 1, Ctrl-C with 130."""
     # Makes the last bits the same from run to run, at no measured cost. Intel's MKL reads it when torch first computes.
     os.environ.setdefault("MKL_CBWR", "AUTO")
+    if sys.stderr is None:  # closed, as by 2>&-
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 - until the process ends
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # the name of a directory may not be valid Unicode
     full_error = os.environ.get("HYDRA_FULL_ERROR") == "1"
@@ -277,6 +280,10 @@ def exit_on_error(command: Callable[[], object]) -> None:
         if full_error:
             raise
         fail(error)
+    except (MemoryError, RuntimeError) as error:
+        if full_error or not is_out_of_memory(error):
+            raise
+        fail(UserError("there is too little memory for this; ask for fewer or smaller pictures at once"))
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
@@ -291,7 +298,7 @@ def fail(error: Exception) -> NoReturn:
 
 def speaks() -> bool:
     """Whether this process prints; of torchrun's processes only the first does."""
-    return os.environ.get("RANK", "0") == "0"
+    return os.environ.get("RANK", "0") == "0" or os.environ.get("WORLD_SIZE", "1") == "1"
 
 
 def sentence(error: BaseException, schema: Any = Config) -> str:
@@ -352,7 +359,9 @@ def _is_text(key: str, value: str) -> bool:
 
 def _from_home(text: str) -> str:
     """Expand a leading ``~`` to the home directory, which a shell does not do after an equals sign."""
-    return str(Path(text).expanduser()) if text.startswith("~") else text
+    with suppress(RuntimeError):  # no such user
+        return str(Path(text).expanduser()) if text.startswith("~") else text
+    return text
 
 
 def _unknown(key: str, schema: Any) -> str:

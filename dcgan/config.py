@@ -137,7 +137,7 @@ class LossConfig:
 
     name: LossName = LossName.nonsaturating
     label_smoothing: float = 0.0  # real images have the target 1 minus this; 0 to 0.5, nonsaturating only
-    r1: float = 0.5  # weight of half the squared gradient norm at real images; at least 0
+    r1: float = 0.5  # weight of half the squared gradient norm at real images, as they are shown; at least 0
     r2: float = 0.0  # the same at generated images; at least 0
     gradient_penalty: float = 0.0  # weight of (gradient norm - 1)^2, for wasserstein; at least 0
     penalty_every: int = 4  # steps between penalties, at least 1; also multiplies the penalties' weights
@@ -156,6 +156,11 @@ class LossConfig:
                 f"loss.label_smoothing={self.label_smoothing} has no effect with loss.name={self.name}; "
                 "leave it out or set loss=nonsaturating"
             )
+
+    @property
+    def is_penalised(self) -> bool:
+        """Whether there is a penalty on the discriminator's gradients."""
+        return max(self.r1, self.r2, self.gradient_penalty) > 0
 
 
 @dataclass

@@ -251,7 +251,7 @@ def logits_and_penalty(
 
 def penalty_is_due(loss: LossConfig, step: int) -> bool:
     """Whether the step that follows ``step`` finished steps has a penalty."""
-    return (step + 1) % loss.penalty_every == 0 and max(loss.r1, loss.r2, loss.gradient_penalty) > 0
+    return loss.is_penalised and (step + 1) % loss.penalty_every == 0
 
 
 def logit_statistics(loss: LossConfig, real: Tensor, fake: Tensor, fake_after: Tensor) -> dict[str, Tensor]:

@@ -1,4 +1,6 @@
-"""The one exception whose message is written for the user."""
+"""Errors that the user can mend: the exception whose message is written for the user, and lack of memory."""
+
+OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc")  # as PyTorch says it
 
 
 class UserError(Exception):
@@ -6,3 +8,10 @@ class UserError(Exception):
 
     Commands print the sentence without a traceback and exit with 1.
     """
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory does not suffice; PyTorch raises a `RuntimeError` for that."""
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY)
+    )

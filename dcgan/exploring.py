@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from dcgan.data import Data
 from dcgan.errors import UserError
 from dcgan.evaluation.pixel_classifiers import nearest
-from dcgan.images import grid, joined, to_picture, to_uint8
+from dcgan.images import grid, joined, read_picture, to_picture, to_uint8
 from dcgan.networks import Generator
 from dcgan.randomness import random_generator
 from dcgan.sampling import GRID_ROWS, TrainedGenerator, latents_of, render
@@ -195,9 +195,8 @@ def film(run: Path) -> list[Image.Image]:
         raise UserError(f"run={run} is not a run directory, which format=film needs")
     frames = []
     for path in sorted((run / "samples").glob("step-*.png")):
-        with Image.open(path) as picture:
-            step = int(path.stem.removeprefix("step-"))
-            frames.append(joined([f"step {step:,}", picture], down=True))
+        step = int(path.stem.removeprefix("step-"))
+        frames.append(joined([f"step {step:,}", read_picture(path)], down=True))
     if not frames:
         raise UserError(f"run={run} has no pictures in samples/, as with sample_every=0")
     return _of_one_size(frames)  # the words of the step may be wider than the grid

@@ -132,6 +132,20 @@ def to_picture(image: Tensor, scale: int = 1) -> Image.Image:
     return picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST)
 
 
+def read_picture(path: Path) -> Image.Image:
+    """Read a picture that this program wrote.
+
+    Raises:
+        UserError: if it is damaged.
+    """
+    try:
+        with Image.open(path) as picture:
+            picture.load()
+    except (OSError, SyntaxError) as error:  # SyntaxError is Pillow's for broken PNG chunks
+        raise UserError(f"{path} is damaged ({error}); delete it") from error
+    return picture
+
+
 def save_png(image: Tensor, path: Path) -> None:
     """Write uint8 ``(C, H, W)``, C 1 or 3, to ``path``, and create missing directories."""
     save_picture(to_picture(image), path)

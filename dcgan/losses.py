@@ -61,8 +61,8 @@ def generator_loss(config: LossConfig, fake: Tensor, real: Tensor | None) -> Ten
 def squared_gradient(logits: Tensor, images: Tensor) -> Tensor:
     """Mean ``|dD/dx|^2``: R1 at real images, R2 at generated ones (Mescheder et al. 2018, equations 9 and 10).
 
-    With BatchNorm, each logit depends a little on the other images of the batch. The gradient with respect to an
-    image is therefore that of the sum of all logits.
+    The gradient is that of the sum of all logits, as one backward pass gives it. With BatchNorm, where each logit
+    depends on all images of the batch, it includes these dependencies.
 
     Args:
         logits: ``(N,)``, computed from ``images``.
@@ -91,9 +91,11 @@ def accuracies(config: LossConfig, real: Tensor, fake: Tensor) -> tuple[Tensor, 
 
 
 def saturated(config: LossConfig, real: Tensor, fake: Tensor) -> Tensor:
-    """The share of logits, or of pairs, at which the loss's sigmoid is flat; 0 for losses without a sigmoid."""
+    """The share of logits, or of pairs, at which the discriminator's loss is flat; 0 for losses that are so nowhere."""
     if config.name is LossName.nonsaturating:
         flat = torch.cat([real, fake]).abs() > SATURATED
+    elif config.name is LossName.hinge:
+        flat = torch.cat([real, -fake]) > 1
     elif config.name is LossName.relativistic:
         flat = (real - fake).abs() > SATURATED
     else:

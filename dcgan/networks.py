@@ -215,7 +215,11 @@ class ResizeConv2d(ConvTranspose2d):
 
 
 class PixelShuffleConv2d(nn.Conv2d):
-    """A convolution to four times the channels, rearranged into blocks of 2 x 2 pixels (Shi et al. 2016)."""
+    """A convolution to four times the channels, rearranged into blocks of 2 x 2 pixels (Shi et al. 2016, 1609.05158).
+
+    This is also a transposed convolution, with twice the kernel size and stride 2: each of the four positions of a
+    pixel has all taps of a convolution for itself (Shi et al. 2016, 1609.07009).
+    """
 
     def __init__(self, inputs: int, outputs: int, kernel_size: int, size: Size, *, bias: bool) -> None:
         super().__init__(inputs, outputs * STRIDE**2, kernel_size, bias=bias)

@@ -30,7 +30,7 @@ def world_size() -> int:
 
 def rank() -> int:
     """The number of this process among all, from 0."""
-    return int(os.environ.get("RANK", "0"))
+    return int(os.environ.get("RANK", "0")) if world_size() > 1 else 0  # some clusters set RANK alone
 
 
 def local_rank() -> int:

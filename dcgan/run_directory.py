@@ -37,7 +37,12 @@ def resume(state: TrainState, config: Config, run_dir: Path, metadata: dict[str,
             )
         # The first start decides from which checkpoint the run began, even if the present one leaves resume= out.
         config.resume = metadata["config"]["resume"] = own["config"]["resume"]
-        state.load_state_dict(own)
+        try:
+            state.load_state_dict(own)
+        except (RuntimeError, ValueError) as error:
+            raise UserError(
+                f"{run_dir} holds networks of another version of dcgan; use the version that wrote them, or set another name="
+            ) from error
     elif config.resume not in ("auto", "never"):
         start = checkpoint.load_training(Path(config.resume))
         if start["step"] >= config.steps:
@@ -92,6 +97,8 @@ class Best:
                 self.value, self.measure = evaluation["value"], evaluation["measure"]
             except UserError as error:
                 log.warning("%s; the next evaluation replaces it", error)
+            except KeyError:
+                log.warning("%s is not of an evaluation; the next evaluation replaces it", self.path)
 
     def offer(self, state: TrainState, metadata: dict[str, Any], measure: str, value: float) -> None:
         """Keep ``state`` if ``value`` is the lowest so far; lower is better."""

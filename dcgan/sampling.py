@@ -137,7 +137,7 @@ def load_generator(
         statistics: of BatchNorm: ``"running"``, gathered during training, or ``"standing"``, see
             `use_standing_statistics`.
         truncation: the factor of the latents, above 0 and at most 1. The smaller it is, the more images resemble the
-            most common ones, and each other (Brock et al. 2019, section 3.1, who cut off instead).
+            most common ones, and each other (Brock et al. 2019, section 3.1, who redraw large numbers instead).
 
     Raises:
         UserError: if the run does not exist or has no sound checkpoint, or ``truncation`` is out of range.
@@ -157,10 +157,16 @@ def load_generator(
     num_classes = state["num_classes"]
     network = Generator(config.model, config.data.image_size, config.data.channels, num_classes)
     network = to_device(network, torch.device("cpu"))
-    network.load_state_dict(state["generator_ema" if weights == "ema" else "generator"])
+    try:
+        network.load_state_dict(state["generator_ema" if weights == "ema" else "generator"])
+    except RuntimeError as error:
+        raise UserError(
+            f"run={run} holds a network of another version of dcgan; use the version that wrote it"
+        ) from error
     network.truncation = truncation
     if statistics == "standing":
-        use_standing_statistics(network, num_classes)
+        # Checkpoints of earlier versions lack the counts.
+        use_standing_statistics(network, state.get("class_counts", [1] * num_classes) if num_classes else None)
     return TrainedGenerator(
         network.eval(),
         num_classes,
@@ -223,11 +229,12 @@ def generate_many(network: Generator, count: int, labels: Tensor | None, seed: i
 
 
 @torch.no_grad()
-def use_standing_statistics(network: Generator, num_classes: int) -> None:
+def use_standing_statistics(network: Generator, class_counts: Sequence[int] | None) -> None:
     """Replace BatchNorm's running statistics by the mean over many batches of the network with its present weights.
 
     The running statistics were gathered while the generator was learning, and the averaged generator only copied them
-    (standing statistics, Brock et al. 2019, appendix D). The network is left in evaluation mode.
+    (standing statistics, Brock et al. 2019). Labels are drawn as often as in training, ``class_counts``, because the
+    statistics depend on them; None if unconditional. The network is left in evaluation mode.
     """
     norms = [module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
@@ -236,11 +243,14 @@ def use_standing_statistics(network: Generator, num_classes: int) -> None:
         norm.momentum = None  # makes PyTorch take the mean over all batches
     device = next(network.parameters()).device
     network.train()
+    shares = None if class_counts is None else torch.tensor(class_counts, dtype=torch.float64)
     for batch in range(STANDING_BATCHES):
         random = random_generator(0, "standing statistics", batch)
         latents = network.draw(STANDING_BATCH, random).to(device)
-        labels = torch.randint(max(num_classes, 1), (STANDING_BATCH,), generator=random).to(device)
-        network(latents, labels if num_classes else None)
+        labels = (
+            None if shares is None else torch.multinomial(shares, STANDING_BATCH, True, generator=random).to(device)
+        )
+        network(latents, labels)
     network.eval()
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum

@@ -214,20 +214,24 @@ def log_to(path: Path | None) -> None:
         package.addHandler(file)
 
 
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """Read the records of ``metrics.jsonl``: of each line the numbers by name, ``step`` among them; skip other lines."""
+    records = []
+    for line in path.read_text("utf-8", errors="replace").splitlines() if path.exists() else []:
+        with suppress(ValueError):  # cut short by a kill
+            record = json.loads(line)
+            if isinstance(record, dict) and isinstance(record.get("step"), int):
+                records.append({name: value for name, value in record.items() if isinstance(value, int | float)})
+    return records
+
+
 def _append(path: Path, record: dict[str, Any]) -> None:
     with path.open("a") as file:
         file.write(json.dumps(record) + "\n")
 
 
 def _drop_after(path: Path, step: int) -> None:
-    """Drop the records after ``step``, and a truncated last line."""
-    if not path.exists():
-        return
-    kept = []
-    for line in path.read_text().splitlines():
-        try:
-            if json.loads(line)["step"] <= step:
-                kept.append(line + "\n")
-        except ValueError:
-            break
-    write_text(path, "".join(kept))
+    """Drop the records after ``step``, and lines that are no records, such as a truncated last one."""
+    if path.exists():
+        kept = [record for record in read_metrics(path) if record["step"] <= step]
+        write_text(path, "".join(json.dumps(record) + "\n" for record in kept))

@@ -31,7 +31,7 @@ from omegaconf import DictConfig
 
 from dcgan import cli
 from dcgan.config import Config
-from dcgan.errors import UserError
+from dcgan.errors import UserError, is_out_of_memory
 
 LOCK, LOG = ".lock", "run.log"
 failed: list[str] = []  # names of the runs of the current sweep that failed
@@ -65,10 +65,8 @@ def train_locked(config: Config, run_dir: Path) -> int:
                 f"{error.filename or run_dir} cannot be used ({error.strerror or error}); mend that and run the same "
                 "command again, or set another name="
             ) from error
-        except RuntimeError as error:
-            if not any(
-                words in str(error) for words in ("can't allocate memory", "not enough memory", "out of memory")
-            ):
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
                 raise
             raise UserError(
                 f"there is too little memory for batch_size={config.batch_size}, model.width={config.model.width} and "

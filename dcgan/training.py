@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from omegaconf import OmegaConf
 
@@ -37,6 +38,7 @@ def train(config: Config, run_dir: Path) -> int:
         fingerprint = found.train.fingerprint
         metadata = {"config": config.to_plain(), "num_classes": num_classes, "data_fingerprint": fingerprint}
         metadata["classes"] = found.train.classes[:num_classes]
+        metadata["class_counts"] = np.bincount(found.shown.labels, minlength=num_classes)[:num_classes].tolist()
 
         # --- Resume ---
         if parallel.is_main():
@@ -147,6 +149,11 @@ def write_settings(
         "%s: %s pictures of %d x %d (%s held out), generator of %s and discriminator of %s parameters, on %s",
         *(run_dir, f"{count:,}", height, width, f"{held_out:,}", generator, discriminator, device),
     )
+    every = config.loss.penalty_every
+    if config.loss.is_penalised and config.steps // every == state.step // every:
+        log.warning(
+            "no step has a penalty, because loss.penalty_every=%d is more than there are steps; set it to less", every
+        )
 
 
 @contextmanager

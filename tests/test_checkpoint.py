@@ -2,6 +2,7 @@
 
 import errno
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
@@ -79,6 +80,53 @@ def test_a_damaged_one_is_passed_over(tmp_path, damage, caplog):
     (tmp_path / "step-00000001.pt").write_bytes(b"")
     with pytest.raises(UserError, match="none of the 2 checkpoints"):
         checkpoint.newest(tmp_path)
+
+
+def test_a_damaged_directory_of_the_archive_is_damage_too(tmp_path):
+    checkpoint.save(tmp_path, 1, STATE, keep=3)
+    bad = checkpoint.save(tmp_path, 2, STATE, keep=3)
+    data = bytearray(bad.read_bytes())
+    entry = data.rindex(b"PK\x01\x02")
+    data[entry + 9] |= 0x08  # the name is UTF-8, which 0xF9 is not
+    data[entry + 46] = 0xF9
+    bad.write_bytes(data)
+    assert checkpoint.newest(tmp_path)["step"] == 1
+
+
+def test_one_that_cannot_be_read_is_not_passed_over_as_it_may_be_sound(tmp_path, monkeypatch):
+    for step in (1, 2):
+        checkpoint.save(tmp_path, step, STATE, keep=3)
+    read = Path.read_bytes
+
+    def refusing(path):
+        if path.name == "step-00000002.pt":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refusing)
+    with pytest.raises(PermissionError):
+        checkpoint.newest(tmp_path)
+
+
+def test_lack_of_memory_is_no_damage(tmp_path, monkeypatch):
+    checkpoint.save(tmp_path, 1, STATE, keep=2)
+
+    def short(*_, **__):
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(torch, "load", short)
+    with pytest.raises(RuntimeError, match="allocate"):
+        checkpoint.newest(tmp_path)
+
+
+def test_damaged_ones_of_later_steps_do_not_displace_a_new_one(tmp_path):
+    checkpoint.save(tmp_path, 20, STATE, keep=2)
+    for step in (28, 29, 30):
+        (tmp_path / f"step-{step:08d}.pt").write_bytes(b"x")
+    for step in (22, 23):
+        checkpoint.save(tmp_path, step, STATE, keep=2)
+    assert checkpoint.newest(tmp_path)["step"] == 23
+    assert not (tmp_path / "step-00000020.pt").exists()
 
 
 class Malicious:

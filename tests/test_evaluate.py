@@ -194,7 +194,7 @@ def test_standing_statistics_are_the_mean_over_batches_of_the_network_as_it_is(m
     norm = next(module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d))
     seen = []
     norm.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    sampling.use_standing_statistics(network, 3)
+    sampling.use_standing_statistics(network, [1, 1, 1])
     assert not network.training
     assert norm.momentum == 0.1
     assert len(seen) == sampling.STANDING_BATCHES
@@ -202,6 +202,15 @@ def test_standing_statistics_are_the_mean_over_batches_of_the_network_as_it_is(m
     torch.testing.assert_close(norm.running_mean, expected, rtol=1e-3, atol=1e-5)
     expected = torch.stack([batch.var((0, 2, 3)) for batch in seen]).mean(0)
     torch.testing.assert_close(norm.running_var, expected, rtol=1e-3, atol=1e-7)
+
+
+def test_standing_statistics_are_of_classes_as_frequent_as_in_the_set():
+    network = Generator(ModelConfig(width=2, latent_dim=3), (8, 8), 1, 3)
+    labels = []
+    network.register_forward_pre_hook(lambda _, given: labels.append(given[1]))
+    sampling.use_standing_statistics(network, [300, 0, 100])
+    shares = torch.cat(labels).bincount(minlength=3) / (sampling.STANDING_BATCHES * sampling.STANDING_BATCH)
+    torch.testing.assert_close(shares, torch.tensor([0.75, 0, 0.25]), rtol=0, atol=0.02)
 
 
 def test_many_images_are_those_that_come_one_by_one():

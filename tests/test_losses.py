@@ -70,9 +70,15 @@ def test_the_accuracies_by_hand():
     assert [float(a) for a in losses.accuracies(LossConfig("relativistic"), REAL, FAKE.flip(0))] == [1, 1]
 
 
-def test_the_saturated_share_is_of_the_losss_own_sigmoid():
+def test_the_saturated_share_is_where_the_loss_is_flat():
     real, fake = torch.tensor([8.0, 9.0]), torch.tensor([-8.0, 4.0])
-    for name, share in (("nonsaturating", 0.75), ("relativistic", 0.5), ("wasserstein", 0), ("hinge", 0)):
+    for name, share in (
+        ("nonsaturating", 0.75),
+        ("relativistic", 0.5),
+        ("wasserstein", 0),
+        ("least_squares", 0),
+        ("hinge", 0.75),
+    ):
         assert losses.saturated(LossConfig(name), real, fake) == share
 
 

@@ -217,6 +217,44 @@ def test_distances_in_the_features_of_several_classifiers_are_not_compared_in_si
     assert remark.startswith("the distances are not comparable: ")
 
 
+def test_what_conditional_and_unconditional_runs_do_not_have_in_common_is_not_compared(tmp_path):
+    runs = [
+        run(tmp_path, [1.0], seed, **{"model.conditional": conditional})
+        for seed in (0, 1)
+        for conditional in (True, False)
+    ]
+    for one in runs:
+        one.records[-1]["evaluation/diversity"] = 1.0 if one.settings["model.conditional"] else 0.9 + 0.001 * one.seed
+    (remark,) = sweeps._incomparable(runs)
+    assert remark.startswith("diversity is not comparable: ")
+    assert sweeps._incomparable(runs[::2]) == []
+    text = reporting.write(sweep(tmp_path, runs))
+    assert "lower diversity" not in text
+    for one in runs:
+        one.settings["model.conditional"], one.settings["steps"] = True, 5 if one.settings["model.conditional"] else 6
+    assert "lower diversity" in reporting.write(sweep(tmp_path, runs))
+
+
+def test_floors_of_sets_without_labels_are_looked_at_too(tmp_path):
+    runs = [run(tmp_path, [1.0], seed) for seed in (0, 1)]
+    for one in runs:
+        one.records[-1] = {"step": 1, "evaluation_floor/sliced_wasserstein_distance": 13.0 + one.seed}
+    (remark,) = sweeps._incomparable(runs)
+    assert remark.startswith("the distances are not comparable: ")
+
+
+def test_an_evaluation_before_the_end_is_told(tmp_path):
+    _, half, none = runs = [run(tmp_path, [1.0, 1.0], seed) for seed in range(3)]
+    half.records[-1] = {"step": 2, "loss/generator": 1.0}
+    none.records[:] = [{"step": 2, "loss/generator": 1.0}]
+    remarks = []
+    assert sweeps._comparable(runs, remarks) == runs
+    assert remarks == [
+        "1 was last evaluated at step 1 of 2; it was run with evaluate_every=0",
+        "2 has no evaluation; it was run with evaluate_every=0",
+    ]
+
+
 def test_no_sweep_is_a_sentence(tmp_path):
     with pytest.raises(UserError, match="is no directory"):
         reporting.read(tmp_path / "none")

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from dcgan import checkpoint, engine, run_directory
+from dcgan import checkpoint, engine, run_directory, sampling
 from dcgan.config import Config, ModelConfig
 from dcgan.errors import UserError
 
@@ -129,6 +129,28 @@ def test_a_damaged_best_is_replaced(config, state, tmp_path, caplog):
     assert "the next evaluation replaces it" in caplog.text
     best.offer(state, origin(config), "distance", 5.0)
     assert kept(tmp_path) == (2, 5)
+
+
+def test_a_best_that_was_never_evaluated_is_replaced(config, state, tmp_path, caplog):
+    checkpoint.write(tmp_path / "checkpoints" / "best.pt", {**origin(config), **state.state_dict()})
+    best, state.step = run_directory.Best(tmp_path, afresh=False), 2
+    assert "is not of an evaluation; the next evaluation replaces it" in caplog.text
+    best.offer(state, origin(config), "distance", 5.0)
+    assert kept(tmp_path) == (2, 5)
+
+
+def test_networks_of_another_version_are_a_sentence(config, state, tmp_path):
+    run_directory.save(state, config, tmp_path, origin(config))
+    (path,) = (tmp_path / "checkpoints").glob("step-*.pt")
+    old = checkpoint.load(path)
+    name, weight = old["generator_ema"].popitem()
+    old["generator_ema"][f"{name}.0"] = old["generator"][f"{name}.0"] = weight
+    del old["generator"][name]
+    checkpoint.write(path, old)
+    with pytest.raises(UserError, match="networks of another version of dcgan; use the version that wrote them"):
+        run_directory.resume(state, config, tmp_path, origin(config))
+    with pytest.raises(UserError, match="a network of another version of dcgan"):
+        sampling.load_generator(path)
 
 
 def test_a_value_counts_only_when_it_was_written(config, state, tmp_path, monkeypatch, caplog):

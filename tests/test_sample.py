@@ -131,7 +131,7 @@ def test_truncation_multiplies_latents_also_those_of_standing_statistics(monkeyp
     assert torch.equal(sampling.latents_of(network, [4, 7]), whole / 4)
     seen = []
     network.register_forward_pre_hook(lambda _, given: seen.append(given[0].abs().mean()))
-    sampling.use_standing_statistics(network, 0)
+    sampling.use_standing_statistics(network, None)
     assert torch.stack(seen).mean() == pytest.approx({"normal": 0.798, "uniform": 0.5}[latents] / 4, rel=0.05)
 
 
@@ -173,6 +173,18 @@ def test_arrays_that_cannot_be_written_leave_what_was_there(here, run, monkeypat
 def test_a_film_needs_pictures(here, run):
     shutil.rmtree(run / "samples")
     assert_refused(here("sample.py", f"run={run}", "format=film"), "has no pictures in samples/")
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda data: data[:60], lambda data: data[:40] + bytes(20) + data[60:], lambda _: b""]
+)
+def test_a_damaged_picture_of_a_film_is_named(tmp_path, damage):
+    path = tmp_path / "samples" / "step-00000200.png"
+    path.parent.mkdir()
+    Image.effect_noise((32, 32), 50).save(path)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(UserError, match=r"step-00000200\.png is damaged .*; delete it"):
+        exploring.film(tmp_path)
 
 
 def test_the_frames_of_a_film_are_of_one_size_though_the_steps_are_wider_than_the_pictures(tmp_path):

@@ -18,9 +18,10 @@ from dcgan.tracking import Tracker, layout, log_to
 LOSSES = {"loss/discriminator": 1.0, "loss/generator": 2.0}
 
 
-def test_what_came_after_the_checkpoint_is_dropped_and_a_torn_line_too(tmp_path):
-    lines = [json.dumps({"step": step, "x": 0}) for step in (1, 2, 3)]
-    (tmp_path / "metrics.jsonl").write_text("\n".join(lines) + '\n{"step": 4, "x"')
+def test_what_came_after_the_checkpoint_is_dropped_and_all_that_is_no_record(tmp_path):
+    one, two, three = (json.dumps({"step": step, "x": 0}) for step in (1, 2, 3))
+    lines = [one, "12", '{"step": "one"}', "\x00\x01", two, three, '{"step": 4, "x"']
+    (tmp_path / "metrics.jsonl").write_text("\n".join(lines))
     with Tracker(tmp_path, step=2, steps=5, batch_size=1) as tracker:
         tracker.scalars(3, LOSSES)
     steps = [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]

@@ -3,6 +3,8 @@
 import os
 import shutil
 import signal
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -318,6 +320,7 @@ BAD_INPUT = [
     (["experiment=upsamplers"], "sweep=upsamplers is for several runs; add -m"),
     (["loss.augment=color"], "loss.augment must be a list in brackets"),
     (["evaluate_samples=5"], "evaluate_samples=5 must be at least 10"),
+    (["data=folder", "data.root=~nosuchuser/in"], "data.root=~nosuchuser/in does not exist"),
 ]
 
 
@@ -395,6 +398,19 @@ def test_too_little_memory_is_a_sentence(here, tmp_path):
     assert not list((tmp_path / "outputs").iterdir())
 
 
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("std::bad_alloc")])
+def test_too_little_memory_for_a_script_is_a_sentence(monkeypatch, capsys, error):
+    def command():
+        raise error
+
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+    with pytest.raises(SystemExit):
+        cli.exit_on_error(command)
+    assert capsys.readouterr().err == (
+        "error: there is too little memory for this; ask for fewer or smaller pictures at once\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -450,6 +466,7 @@ def test_names_are_short_enough_for_a_directory_and_all_different():
     names = {cli.run_name(None, "folder", [*many, f"seed={seed}"]) for seed in range(3)}
     assert len(names) == 3
     assert all(len(name) == cli.MAX_NAME_LENGTH for name in names)
+    assert len(os.fsencode(cli.run_name(None, "folder", [f"data.root={'图' * 90}"]))) <= cli.MAX_NAME_LENGTH
 
 
 def test_where_a_run_begins_is_part_of_what_it_is(here, tmp_path, tiny):
@@ -485,6 +502,34 @@ def test_a_run_of_a_sweep_that_fails_does_not_stop_the_others(command, tmp_path)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="asks for a device that is there")
+def test_a_run_without_any_stderr_trains_and_logs(tmp_path):
+    program = [sys.executable, "-m", "dcgan.train", *TINY, "evaluate_every=0"]
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" 2>&-', "sh", *program],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+    assert done.returncode == 0
+    assert "finished" in (tmp_path / "outputs" / "tiny" / "run.log").read_text()
+
+
+def test_a_rank_alone_makes_no_second_process(command, tmp_path):
+    done = command("train", *TINY, "steps=2", "evaluate_every=0", RANK="1")
+    assert done.returncode == 0
+    assert "finished" in done.stderr
+
+
+def test_steps_too_few_for_a_penalty_are_told(here):
+    assert (
+        "no step has a penalty, because loss.penalty_every=9"
+        in here("train", *TINY, "steps=8", "loss.penalty_every=9").stderr
+    )
+    assert "no step has a penalty" not in here("train", *TINY, "steps=9", "loss.penalty_every=9", "name=nine").stderr
+    resumed = ["resume=outputs/nine/checkpoints/step-00000009.pt", "steps=10", "loss.penalty_every=9", "name=ten"]
+    assert "no step has a penalty" in here("train", *TINY, *resumed).stderr
+
+
 def test_a_device_that_is_not_there_is_named(here):
     assert_refused(here("train", "device=cuda"), "device=cuda is not available here")
 

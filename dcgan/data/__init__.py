@@ -58,7 +58,7 @@ def load(config: DataConfig) -> Data:
     rows = np.setdiff1d(np.arange(len(source.labels)), list(store.bad))
     if not len(rows):
         raise UserError(_complaint(root, skipped))
-    if source.held_out is not None and config.held_out not in (0, DataConfig.held_out):
+    if source.held_out is not None and config.held_out != DataConfig.held_out:
         log.warning("data.held_out=%g has no effect: %s has a test part of its own", config.held_out, root)
     held_out = _share(source, rows, config.held_out) if source.held_out is None else source.held_out
     for label, kind in enumerate(source.classes or [None]):

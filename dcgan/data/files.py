@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from dcgan.data.pictures import SUFFIXES, UNREAD, BadPictureError, decode, kind_of
+from dcgan.data.pictures import SUFFIXES, UNREAD, UNREADABLE, BadPictureError, decode, kind_of
 from dcgan.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ class Directory:
         try:
             content = (self.root / self.names[row]).read_bytes()
         except OSError as error:
-            raise BadPictureError(f"cannot be read ({error.strerror})") from error
+            raise BadPictureError(f"{UNREADABLE} ({error.strerror})") from error
         return decode(content)
 
 
@@ -89,7 +89,7 @@ class Archive:
         try:
             content = self._zip().read(info)
         except (zipfile.BadZipFile, zlib.error, OSError, RuntimeError, EOFError) as error:
-            raise BadPictureError(f"cannot be read from the archive ({error})") from error
+            raise BadPictureError(f"{UNREADABLE} from the archive ({error})") from error
         return decode(content)
 
     def text(self, name: str) -> str | None:

@@ -14,6 +14,7 @@ from dcgan.choices import Fit
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")  # what Pillow may open; each additional decoder is a risk
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+UNREADABLE = "cannot be read"  # begins the reason if the file, not its content, is at fault
 UNREAD = (".gif", ".tif", ".tiff", ".heic", ".heif", ".avif")  # left out with a warning, as somebody may miss them
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 
@@ -37,6 +38,8 @@ def decode(content: bytes) -> Image.Image:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         most = (Image.MAX_IMAGE_PIXELS or 0) // 10**6
         raise BadPictureError(f"has more than {most} million pixels, like a decompression bomb") from error
+    except MemoryError:
+        raise
     except Exception as error:  # Pillow's decoders raise many kinds of errors on damaged files
         raise BadPictureError(f"is damaged ({error})") from error
 
@@ -80,7 +83,7 @@ def fitted(image: Image.Image, size: tuple[int, int], channels: int, fit: Fit, u
                 f"is too small with {before[1]} x {before[0]} pixels for {height} x {width} (height x width)"
             )
         image = _converted(image, "L" if channels == 1 else "RGB")
-    except BadPictureError:
+    except (BadPictureError, MemoryError):
         raise
     except Exception as error:  # as in `decode`
         raise BadPictureError(f"is damaged ({error})") from error

@@ -19,10 +19,10 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -31,14 +31,15 @@ from torch.utils.data import DataLoader, Dataset, Subset
 
 from dcgan.config import DataConfig
 from dcgan.data.files import Source, digest
-from dcgan.data.pictures import BadPictureError, fitted
-from dcgan.errors import UserError
+from dcgan.data.pictures import UNREADABLE, BadPictureError, fitted
+from dcgan.errors import UserError, is_out_of_memory
 from dcgan.progress import Progress
 
 log = logging.getLogger(__name__)
 
 FORMAT = 1  # raise it with every change to the contents of the files or to how the pixels are made
 BLOCK = 128  # pictures per line of progress.jsonl
+MAX_NAME = 60  # characters of the source's name in the store's
 # Seconds of remaining work that justify starting worker processes; unless forked, these must import PyTorch first.
 WORTH_WORKERS = 0.5 if multiprocessing.get_all_start_methods()[0] == "fork" else 5.0
 
@@ -97,14 +98,18 @@ def prepare(source: Source, config: DataConfig) -> Store:
     size = f"{height}x{width}x{config.channels}"
     settings = [FORMAT, source.files.key, config.fit, config.upscale]
     key = hashlib.blake2b(json.dumps(settings).encode(), digest_size=6).hexdigest()
-    path = Path(config.store) / f"{source.name}-{size}-{key}"
+    path = Path(config.store) / f"{source.name[:MAX_NAME]}-{size}-{key}"
+    if path.exists() and _was_mended(source, _open(path, config)):
+        with _store_errors(config), _locked(path):
+            if path.exists() and _was_mended(source, _open(path, config)):
+                shutil.rmtree(path)
     if not path.exists():
         with _store_errors(config):
             path.parent.mkdir(parents=True, exist_ok=True)
             with _locked(path):
                 if not path.exists():
                     _make(source, config, path)
-    return _open(path)
+    return _open(path, config)
 
 
 def cores() -> int:
@@ -112,13 +117,24 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _open(path: Path) -> Store:
+def _was_mended(source: Source, store: Store) -> bool:
+    """Whether a file that could not be read when the store was made can be read now, though nothing else shows it."""
+    for row in (row for row, reason in store.bad.items() if reason.startswith(UNREADABLE)):
+        with suppress(BadPictureError):
+            source.files.open(row)
+            return True
+    return False
+
+
+def _open(path: Path, config: DataConfig) -> Store:
     try:
         images = np.load(path / "images.npy", mmap_mode="r")
         about = json.loads((path / "store.json").read_text())
         bad = {int(row): reason for row, reason in about["bad"].items()}
-        return Store(path, np.asarray(images), bad, about["digest"])
-    except (OSError, ValueError, KeyError) as error:
+        if images.dtype != np.uint8 or images.shape[1:] != (config.channels, *config.image_size):
+            raise ValueError(f"images.npy holds {images.dtype} {images.shape}")
+        return Store(path, np.asarray(images), bad, str(about["digest"]))
+    except Exception as error:  # NumPy and the content raise many kinds
         raise UserError(f"the prepared pictures in {path} are damaged ({error}); delete that directory") from error
 
 
@@ -153,13 +169,21 @@ class _Partial:
     def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
         self.path, self.directory, self.total = path, path.with_name(path.name + ".partial"), shape[0]
         self.directory.mkdir(exist_ok=True)
-        journal = self.directory / "progress.jsonl"
-        lines = journal.read_text().splitlines(keepends=True) if journal.exists() else []
-        whole = [line for line in lines if line.endswith("\n")]  # the last may be cut short
-        self.done = [json.loads(line) for line in whole]
+        journal, pixels = self.directory / "progress.jsonl", self.directory / "images.npy"
+        lines = journal.read_bytes().splitlines(keepends=True) if journal.exists() else []
+        whole = [line for line in lines if line.endswith(b"\n")]  # the last may be cut short
+        self.done: list[dict[str, Any]] = []
+        try:
+            self.done = [
+                {"digest": str(record["digest"]), "bad": dict(record["bad"])} for record in map(json.loads, whole)
+            ]
+            if np.load(pixels, mmap_mode="r").shape != shape:
+                raise ValueError("another shape")
+        except Exception:  # damaged, or nothing there yet: begin anew
+            self.done, whole = [], []
         if not self.done:
             self._begin(shape)
-        self.images = (self.directory / "images.npy").open("r+b")
+        self.images = pixels.open("r+b")
         row = math.prod(shape[1:])
         size = self.images.seek(0, os.SEEK_END)
         self.images.seek(size - (self.total - self.rows) * row)  # the first row that is missing
@@ -252,7 +276,11 @@ def _store_errors(config: DataConfig) -> Iterator[None]:
         raise UserError(
             f"data.store={config.store} cannot be written ({error.strerror}); choose another directory"
         ) from error
-    except RuntimeError as error:  # from DataLoader
+    except (MemoryError, RuntimeError) as error:  # from DataLoader
+        if is_out_of_memory(error):
+            raise UserError(
+                "there is too little memory to prepare the pictures; close other programs, or leave out very large pictures"
+            ) from error
         raise UserError(
             f"a process that prepared pictures ended ({str(error).splitlines()[0]}); was memory short? "
             "the same command goes on where it was"

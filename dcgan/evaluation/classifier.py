@@ -114,6 +114,9 @@ def _read(network: Classifier, path: Path) -> bool:
         if path.exists():
             log.warning("%s; it is trained again", error)
         return False
+    except (KeyError, RuntimeError):
+        log.warning("%s holds no such classifier; it is trained again", path)
+        return False
     return True
 
 

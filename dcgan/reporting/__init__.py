@@ -62,7 +62,8 @@ def write(sweep: Sweep) -> str:
     measures = sweep.measures
     lines = [f"# {sweep.path.name}", "", table(sweep), "", f"{next(iter(sweep.groups))}: {base(sweep)}.", ""]
     lines += [f"- {remark}" for remark in sweep.remarks] + [""] * bool(sweep.remarks)
-    told = [name for name in CLAIMED if name in measures]
+    uneven = len({run.settings["model.conditional"] for run in sweep.runs}) > 1  # then diversity is not comparable
+    told = [name for name in CLAIMED if name in measures and not (uneven and name == "diversity")]
     if len(sweep.groups) > 1 and told:
         lines += verdict(sweep, told)
     pictures = {

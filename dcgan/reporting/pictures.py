@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from PIL import Image
 
 from dcgan.errors import UserError
 from dcgan.evaluation.pixels import spectrum
+from dcgan.images import read_picture
 from dcgan.plots import GREY, figure, legend, logarithmic, looks
 from dcgan.reporting.sweeps import Sweep
 from dcgan.sampling import GRID_ROWS, generate_many, load_generator
@@ -49,9 +49,9 @@ def draw_grids(sweep: Sweep) -> "Figure | None":
     for label, runs in sweep.groups.items():
         grids = sorted((runs[0].path / "samples").glob("step-*.png"))
         if grids:
-            with Image.open(grids[-1]) as picture:
-                height = 2 + (picture.height - 2) // GRID_ROWS * ROWS
-                shown.append((label, np.asarray(picture.convert("RGB").crop((0, 0, picture.width, height)))))
+            picture = read_picture(grids[-1])
+            height = 2 + (picture.height - 2) // GRID_ROWS * ROWS
+            shown.append((label, np.asarray(picture.convert("RGB").crop((0, 0, picture.width, height)))))
     if not shown:
         return None
     columns = min(len(shown), 2)

@@ -10,6 +10,8 @@ from typing import Any
 from dcgan import checkpoint
 from dcgan.config import Config, flatten, is_incidental
 from dcgan.errors import UserError
+from dcgan.evaluation.measures import HEADLINES
+from dcgan.tracking import read_metrics
 
 SAME = 1e-3  # distances within this relative difference were computed in the same way, perhaps on another machine
 
@@ -38,6 +40,13 @@ class Run:
     def last(self, name: str) -> float | None:
         """Return the newest value of a metric, or None."""
         return next((record[name] for record in reversed(self.records) if name in record), None)
+
+    @property
+    def evaluated(self) -> int:
+        """The step of the newest evaluation; 0 if there is none."""
+        return next(
+            (int(r["step"]) for r in reversed(self.records) if any(key.startswith("evaluation/") for key in r)), 0
+        )
 
     @property
     def _speeds(self) -> dict[int, float]:
@@ -113,13 +122,27 @@ def read(path: Path) -> Sweep:
     kept = _comparable(runs, remarks)
     if not kept:
         raise UserError(f"sweep={path} holds no finished run; {'; '.join(remarks)}")
-    floors = [floor for run in kept if (floor := run.last("evaluation_floor/frechet_classifier_distance"))]
-    if floors and max(floors) > (1 + SAME) * min(floors):
+    return Sweep(path, grouped(kept), remarks + _incomparable(kept))
+
+
+def _incomparable(runs: list[Run]) -> list[str]:
+    """Say which measures of the runs cannot be compared."""
+    remarks = []
+    if any(_floors_differ(runs, distance) for distance in HEADLINES):
         remarks.append(
             "the distances are not comparable: their floors differ from run to run, so they were measured by different "
             "classifiers or with different evaluate_samples"
         )
-    return Sweep(path, grouped(kept), remarks)
+    if len({run.settings["model.conditional"] for run in runs}) > 1:
+        remarks.append(
+            "diversity is not comparable: in conditional runs it is that of pictures of one class, in the others that of all"
+        )
+    return remarks
+
+
+def _floors_differ(runs: list[Run], distance: str) -> bool:
+    floors = [floor for run in runs if (floor := run.last(f"evaluation_floor/{distance}"))]
+    return bool(floors) and max(floors) > (1 + SAME) * min(floors)
 
 
 def _comparable(runs: list[Run], remarks: list[str]) -> list[Run]:
@@ -134,8 +157,9 @@ def _comparable(runs: list[Run], remarks: list[str]) -> list[Run]:
             remarks.append(f"{left_out}it is at step {run.step} of {run.steps}, the same command finishes it")
         elif (same := kept.setdefault(_plain(run.settings), run)) is not run:  # a repeated run is not a second seed
             remarks.append(f"{left_out}its settings are those of {same.path.name}")
-        elif run.records and not any(key.startswith("evaluation/") for record in run.records for key in record):
-            remarks.append(f"{run.path.name} has no evaluation; it was run with evaluate_every=0")
+        elif run.records and (evaluated := run.evaluated) != run.steps:
+            state = f"was last evaluated at step {evaluated:,} of {run.steps:,}" if evaluated else "has no evaluation"
+            remarks.append(f"{run.path.name} {state}; it was run with evaluate_every=0")
     return list(kept.values())
 
 
@@ -150,13 +174,7 @@ def _read_run(directory: Path) -> "Run | str":
     # A setting that did not exist when the run was made had its default value.
     whole = flatten(Config().to_plain()) | flatten(state["config"])
     settings = {key: value for key, value in whole.items() if not is_incidental(key, value)}
-    metrics = directory / "metrics.jsonl"
-    records = []
-    for line in metrics.read_text().splitlines() if metrics.exists() else []:
-        try:
-            records.append(json.loads(line))
-        except ValueError:
-            continue  # cut short by a kill; the run drops the line when it resumes
+    records = read_metrics(directory / "metrics.jsonl")
     parameters = sum(
         tensor.numel() for name, tensor in state["generator"].items() if not name.endswith(("mean", "var", "tracked"))
     )

@@ -93,6 +93,8 @@ def test_a_share_to_hold_out_of_a_set_that_has_a_test_part_is_said_to_have_no_ef
     assert not caplog.records
     assert len(load("folder", tmp_path / "in", held_out=0.5).held_out) == 2
     assert "data.held_out=0.5 has no effect" in caplog.text
+    load("folder", tmp_path / "in", held_out=0)
+    assert "data.held_out=0 has no effect" in caplog.text
 
 
 def test_a_zip_archive_is_as_good_as_the_folder(load, tmp_path):

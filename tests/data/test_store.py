@@ -1,5 +1,6 @@
 """A store is made once, completely or not at all, and never mistaken for another. As a program, see `main`."""
 
+import io
 import json
 import os
 import pickle
@@ -201,6 +202,82 @@ def test_a_damaged_store_is_named(pictures):
     os.truncate(found.store / "images.npy", 1000)
     with pytest.raises(UserError, match=r"store.* are damaged .*; delete that directory"):
         data.load(config(pictures))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: (path / "images.npy").write_bytes(b""),
+        lambda path: (path / "store.json").write_text("[]"),
+        lambda path: (path / "store.json").write_text('{"bad": [], "digest": 5}'),
+        lambda path: np.save(path / "images.npy", np.zeros((300, 8, 8), np.uint8)),
+    ],
+    ids=["empty", "a list", "of other types", "another shape"],
+)
+def test_damage_of_any_kind_is_named(pictures, damage):
+    damage(data.load(config(pictures)).store)
+    with pytest.raises(UserError, match=r"store.* are damaged .*; delete that directory"):
+        data.load(config(pictures))
+
+
+@pytest.mark.parametrize("reason", ["mended", "still bad"])
+def test_an_archive_downloaded_again_is_prepared_again(tmp_path, monkeypatch, reason):
+    path = tmp_path / "in.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(3):
+            file = io.BytesIO()
+            Image.new("L", (12, 12), number).save(file, "PNG")
+            archive.writestr(f"{number}.png", file.getvalue())
+    sound = path.read_bytes()
+    place = sound.index(b"IDAT") + 6
+    path.write_bytes(sound[:place] + bytes([sound[place] ^ 1]) + sound[place + 1 :])
+    with pytest.raises(UserError, match=r"0.png cannot be read from the archive \(Bad CRC"):
+        data.load(config(path))
+    if reason == "mended":
+        path.write_bytes(sound)
+        assert len(data.load(config(path)).train) == 3
+    else:
+        monkeypatch.setattr(store, "_make", None)  # it is not made again each time
+        with pytest.raises(UserError, match="Bad CRC"):
+            data.load(config(path))
+
+
+def test_short_memory_is_not_the_fault_of_a_picture(pictures, monkeypatch):
+    def short(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr(Image.Image, "resize", short)
+    monkeypatch.setattr(Image.Image, "convert", short)
+    with pytest.raises(UserError, match="too little memory to prepare the pictures"):
+        data.load(config(pictures))
+    monkeypatch.undo()
+    assert len(data.load(config(pictures)).train) == 300
+
+
+@pytest.mark.parametrize("damage", ["line", "number", "no pixels", "few pixels"])
+def test_a_damaged_preparation_begins_anew(pictures, monkeypatch, damage):
+    def stop(self):
+        self.write()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(store._Partial, "finish", stop)
+    with pytest.raises(KeyboardInterrupt):
+        data.load(config(pictures))
+    monkeypatch.undo()
+    (partial,) = (pictures.parent / "store").glob("*.partial")
+    journal, pixels = partial / "progress.jsonl", partial / "images.npy"
+    lines = journal.read_text().splitlines()
+    assert len(lines) == 3
+    if damage == "line":
+        journal.write_text("\n".join([lines[0], lines[1][:-9], lines[2], ""]))
+    elif damage == "number":
+        journal.write_text("\n".join([lines[0], "5", lines[2], ""]))
+    elif damage == "no pixels":
+        pixels.unlink()
+    else:
+        os.truncate(pixels, 2000)
+    found = data.load(config(pictures))
+    assert [int(image.mean()) for image in found.train.store] == [n % 256 for n in range(300)]
 
 
 def test_no_room_is_said_before_the_work(pictures, monkeypatch):
