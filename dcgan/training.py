@@ -138,7 +138,7 @@ def worker_loop(config: Config, state: TrainState, batches: data.Batches, condit
 def write_settings(
     run_dir: Path, config: Config, state: TrainState, count: int, held_out: int, device: torch.device
 ) -> None:
-    """Write the run's settings to config.yaml, and log in one line what is about to be trained."""
+    """Write the run's settings to config.yaml, and log what is about to be trained; warn if no step has its penalty."""
     write_text(run_dir / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config.to_plain())))
     height, width = config.data.image_size
     generator, discriminator = (

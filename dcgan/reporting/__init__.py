@@ -13,7 +13,7 @@ import numpy as np
 from dcgan.atomic import replacing, write_text
 from dcgan.config import Config, flatten
 from dcgan.reporting.pictures import draw_curves, draw_grids, draw_spectrum
-from dcgan.reporting.sweeps import Sweep, read
+from dcgan.reporting.sweeps import Sweep, mixes_diversities, read
 
 __all__ = ["Sweep", "compare", "read", "table", "verdict", "write"]
 
@@ -62,8 +62,8 @@ def write(sweep: Sweep) -> str:
     measures = sweep.measures
     lines = [f"# {sweep.path.name}", "", table(sweep), "", f"{next(iter(sweep.groups))}: {base(sweep)}.", ""]
     lines += [f"- {remark}" for remark in sweep.remarks] + [""] * bool(sweep.remarks)
-    uneven = len({run.settings["model.conditional"] for run in sweep.runs}) > 1  # then diversity is not comparable
-    told = [name for name in CLAIMED if name in measures and not (uneven and name == "diversity")]
+    left_out = {"diversity"} if mixes_diversities(sweep.runs) else set()
+    told = [name for name in CLAIMED if name in measures and name not in left_out]
     if len(sweep.groups) > 1 and told:
         lines += verdict(sweep, told)
     pictures = {

@@ -133,11 +133,16 @@ def _incomparable(runs: list[Run]) -> list[str]:
             "the distances are not comparable: their floors differ from run to run, so they were measured by different "
             "classifiers or with different evaluate_samples"
         )
-    if len({run.settings["model.conditional"] for run in runs}) > 1:
+    if mixes_diversities(runs):
         remarks.append(
             "diversity is not comparable: in conditional runs it is that of pictures of one class, in the others that of all"
         )
     return remarks
+
+
+def mixes_diversities(runs: list[Run]) -> bool:
+    """Whether the diversity of some runs is that of pictures of one class, and of others that of all pictures."""
+    return len({run.settings["model.conditional"] for run in runs}) > 1
 
 
 def _floors_differ(runs: list[Run], distance: str) -> bool:
