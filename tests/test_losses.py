@@ -80,6 +80,8 @@ def test_the_saturated_share_is_where_the_loss_is_flat():
         ("hinge", 0.75),
     ):
         assert losses.saturated(LossConfig(name), real, fake) == share
+    assert losses.saturated(LossConfig("hinge"), real, -real) == 1
+    assert losses.saturated(LossConfig("hinge"), -real, real) == 0
 
 
 @pytest.fixture(scope="module")

@@ -166,5 +166,12 @@ def test_the_label_matters_in_both_networks():
     assert logits[0] != logits[1]
 
 
+def test_the_algorithm_is_that_of_every_layer_of_the_package():
+    for upsample, count in ((Upsample.scratch, 4), (Upsample.resize, 4), (Upsample.pixel_shuffle, 1)):
+        generator = Generator(ModelConfig(upsample=upsample, algorithm="scatter", width=2), (28, 28), 1, 0)
+        chosen = [layer.algorithm for layer in generator.layers if isinstance(layer, ConvTranspose2d)]
+        assert chosen == ["scatter"] * count
+
+
 def test_the_settings_know_every_algorithm():
     assert set(Algorithm) == set(ALGORITHMS)

@@ -56,6 +56,7 @@ def test_a_run_leaves_its_settings_numbers_pictures_and_checkpoints(finished, ti
     assert "step 40/40" in (run_dir / "run.log").read_text()
     kept = sorted(path.name for path in (run_dir / "checkpoints").iterdir())
     assert kept == ["step-00000035.pt", "step-00000040.pt"]
+    assert checkpoint.newest(run_dir / "checkpoints")["class_counts"] == [450] * 10
     for name in ("real/step-00000000", "samples/step-00000020", "samples/step-00000040"):
         with Image.open(run_dir / f"{name}.png") as picture:
             assert picture.size == (10 * 30 + 2, 8 * 30 + 2)  # a column per class, eight rows
@@ -514,7 +515,8 @@ def test_a_run_without_any_stderr_trains_and_logs(tmp_path):
     assert "finished" in (tmp_path / "outputs" / "tiny" / "run.log").read_text()
 
 
-def test_a_rank_alone_makes_no_second_process(command, tmp_path):
+def test_a_rank_alone_makes_no_second_process(command):
+    assert_refused(command("train", "stepss=2", RANK="1"), "there is no setting stepss")
     done = command("train", *TINY, "steps=2", "evaluate_every=0", RANK="1")
     assert done.returncode == 0
     assert "finished" in done.stderr

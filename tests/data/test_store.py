@@ -242,12 +242,12 @@ def test_an_archive_downloaded_again_is_prepared_again(tmp_path, monkeypatch, re
             data.load(config(path))
 
 
-def test_short_memory_is_not_the_fault_of_a_picture(pictures, monkeypatch):
+@pytest.mark.parametrize(("where", "name"), [(Image, "open"), (Image.Image, "convert")])
+def test_short_memory_is_not_the_fault_of_a_picture(pictures, monkeypatch, where, name):
     def short(*_, **__):
         raise MemoryError
 
-    monkeypatch.setattr(Image.Image, "resize", short)
-    monkeypatch.setattr(Image.Image, "convert", short)
+    monkeypatch.setattr(where, name, short)
     with pytest.raises(UserError, match="too little memory to prepare the pictures"):
         data.load(config(pictures))
     monkeypatch.undo()
