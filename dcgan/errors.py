@@ -1,5 +1,7 @@
 """Errors that the user can mend: the exception whose message is written for the user, and lack of memory."""
 
+import errno
+
 OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc")  # as PyTorch says it
 
 
@@ -11,7 +13,7 @@ class UserError(Exception):
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory does not suffice; PyTorch raises a `RuntimeError` for that."""
-    return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY)
-    )
+    """Whether an error says that memory does not suffice, which Python, PyTorch and the system say in their own ways."""
+    if isinstance(error, RuntimeError):
+        return any(words in str(error) for words in OUT_OF_MEMORY)
+    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM)

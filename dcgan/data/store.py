@@ -135,6 +135,8 @@ def _open(path: Path, config: DataConfig) -> Store:
             raise ValueError(f"images.npy holds {images.dtype} {images.shape}")
         return Store(path, np.asarray(images), bad, str(about["digest"]))
     except Exception as error:  # NumPy and the content raise many kinds
+        if is_out_of_memory(error) or isinstance(error, PermissionError):
+            raise
         raise UserError(f"the prepared pictures in {path} are damaged ({error}); delete that directory") from error
 
 
@@ -179,7 +181,9 @@ class _Partial:
             ]
             if np.load(pixels, mmap_mode="r").shape != shape:
                 raise ValueError("another shape")
-        except Exception:  # damaged, or nothing there yet: begin anew
+        except Exception as error:  # damaged, or nothing there yet: begin anew
+            if is_out_of_memory(error) or isinstance(error, PermissionError):
+                raise
             self.done, whole = [], []
         if not self.done:
             self._begin(shape)

@@ -1,5 +1,6 @@
 """A store is made once, completely or not at all, and never mistaken for another. As a program, see `main`."""
 
+import errno
 import io
 import json
 import os
@@ -240,6 +241,20 @@ def test_an_archive_downloaded_again_is_prepared_again(tmp_path, monkeypatch, re
         monkeypatch.setattr(store, "_make", None)  # it is not made again each time
         with pytest.raises(UserError, match="Bad CRC"):
             data.load(config(path))
+
+
+@pytest.mark.parametrize(
+    "error", [PermissionError(errno.EACCES, "Permission denied"), OSError(errno.ENOMEM, "Cannot allocate memory")]
+)
+def test_a_store_that_cannot_be_read_now_is_not_damaged(pictures, monkeypatch, error):
+    data.load(config(pictures))
+
+    def refuse(*_, **__):
+        raise error
+
+    monkeypatch.setattr(np, "load", refuse)
+    with pytest.raises(OSError, match=error.strerror):
+        data.load(config(pictures))
 
 
 @pytest.mark.parametrize(("where", "name"), [(Image, "open"), (Image.Image, "convert")])
