@@ -28,10 +28,10 @@ def save(directory: Path, step: int, state: dict[str, Any], keep: int) -> Path:
     """
     path = directory / f"step-{step:08d}.pt"
     write(path, {"step": step, **state})
-    # Those of later steps were passed over when the run resumed: they are damaged, and must not take the place of these.
-    earlier = [other for other in _newest_first(directory) if other.name <= path.name]
+    found = _newest_first(directory)
+    later = found.index(path)  # those of later steps were passed over when the run resumed: they are damaged
     # Also delete what a killed process left of an unfinished checkpoint.
-    for old in [*earlier[keep:], *directory.glob(".step-*.pt")]:
+    for old in [*found[:later], *found[later + keep :], *directory.glob(".step-*.pt")]:
         old.unlink(missing_ok=True)
     return path
 

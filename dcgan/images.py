@@ -1,5 +1,6 @@
 """Operations on images, and writing them to files: stored images are uint8, the networks' float32 in [-1, 1]."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from dcgan.atomic import replacing
-from dcgan.errors import UserError
+from dcgan.errors import UserError, is_out_of_memory
 
 GAP, FONT_SIZE = 6, 18  # pixels; between the parts, and of the words, that `joined` puts together
 
@@ -137,11 +138,15 @@ def read_picture(path: Path) -> Image.Image:
 
     Raises:
         UserError: if it is damaged.
+        OSError: if it cannot be read.
     """
+    content = io.BytesIO(path.read_bytes())
     try:
-        with Image.open(path) as picture:
+        with Image.open(content) as picture:
             picture.load()
-    except (OSError, SyntaxError) as error:  # SyntaxError is Pillow's for broken PNG chunks
+    except Exception as error:  # Pillow raises many kinds
+        if is_out_of_memory(error):
+            raise
         raise UserError(f"{path} is damaged ({error}); delete it") from error
     return picture
 

@@ -192,7 +192,8 @@ class ResizeConv2d(ConvTranspose2d):
         outputs: the number of output channels.
         kernel_size: ``K``, of the convolution, whose flipped kernel the weight ``(inputs, outputs, K, K)`` holds.
         smaller: the size of the input.
-        larger: the size of the output, up to one pixel more or less than twice as large.
+        larger: the size of the output, up to one pixel more or less than twice as large. One more is computed from the
+            zeros beyond the border alone where the kernel reaches no further, which is with ``K = 2``.
         bias: whether to add a bias.
         algorithm: as of `ConvTranspose2d`.
     """

@@ -9,7 +9,7 @@ from dcgan import checkpoint
 from dcgan.atomic import write_text
 from dcgan.config import Config, differences
 from dcgan.engine import TrainState
-from dcgan.errors import UserError
+from dcgan.errors import UserError, is_out_of_memory
 
 log = logging.getLogger(__name__)
 
@@ -37,28 +37,30 @@ def resume(state: TrainState, config: Config, run_dir: Path, metadata: dict[str,
             )
         # The first start decides from which checkpoint the run began, even if the present one leaves resume= out.
         config.resume = metadata["config"]["resume"] = own["config"]["resume"]
-        try:
-            state.load_state_dict(own)
-        except (RuntimeError, ValueError) as error:
-            raise UserError(
-                f"{run_dir} holds networks of another version of dcgan; use the version that wrote them, or set another name="
-            ) from error
+        other = "another version of dcgan; use the version that wrote them, or set another name="
+        _load(state, own, f"{run_dir} holds networks of {other}")
     elif config.resume not in ("auto", "never"):
         start = checkpoint.load_training(Path(config.resume))
         if start["step"] >= config.steps:
             raise UserError(f"resume={config.resume} is at step {start['step']} already; set steps to more")
-        try:
-            state.load_state_dict(start)
-        except (RuntimeError, ValueError) as error:
-            shaping = ("model.", "data.image_size", "data.channels")
-            changed = [
-                change for change in differences(start["config"], metadata["config"]) if change.startswith(shaping)
-            ]
-            if start["num_classes"] != metadata["num_classes"]:
-                changed.append(f"{start['num_classes']} classes, now {metadata['num_classes']}")
-            raise UserError(f"resume={config.resume} holds networks of another shape ({'; '.join(changed)})") from error
+        shaping = ("model.", "data.image_size", "data.channels")
+        changed = [change for change in differences(start["config"], metadata["config"]) if change.startswith(shaping)]
+        if start["num_classes"] != metadata["num_classes"]:
+            changed.append(f"{start['num_classes']} classes, now {metadata['num_classes']}")
+        why = "; ".join(changed) or "it is of another version of dcgan"
+        _load(state, start, f"resume={config.resume} holds networks of another shape ({why})")
     if own is not None or state.step:
         log.info("resumed at step %d", state.step)
+
+
+def _load(state: TrainState, saved: dict[str, Any], unfit: str) -> None:
+    """Load a checkpoint into the state; raise a `UserError` with the sentence ``unfit`` if its networks do not fit."""
+    try:
+        state.load_state_dict(saved)
+    except (RuntimeError, ValueError) as error:
+        if is_out_of_memory(error):
+            raise
+        raise UserError(unfit) from error
 
 
 def save(state: TrainState, config: Config, run_dir: Path, metadata: dict[str, Any], *, last: bool = False) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dcgan import checkpoint, data
 from dcgan.config import Config
-from dcgan.errors import UserError
+from dcgan.errors import UserError, is_out_of_memory
 from dcgan.images import to_uint8
 from dcgan.networks import Generator, to_device
 from dcgan.randomness import random_generator
@@ -160,6 +160,8 @@ def load_generator(
     try:
         network.load_state_dict(state["generator_ema" if weights == "ema" else "generator"])
     except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
         raise UserError(
             f"run={run} holds a network of another version of dcgan; use the version that wrote it"
         ) from error

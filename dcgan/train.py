@@ -61,6 +61,8 @@ def train_locked(config: Config, run_dir: Path) -> int:
         try:
             return training.train(config, run_dir)
         except OSError as error:
+            if is_out_of_memory(error):
+                raise UserError("there is too little memory; close other programs, or ask for less") from error
             raise UserError(
                 f"{error.filename or run_dir} cannot be used ({error.strerror or error}); mend that and run the same "
                 "command again, or set another name="

@@ -150,7 +150,7 @@ def write_settings(
         *(run_dir, f"{count:,}", height, width, f"{held_out:,}", generator, discriminator, device),
     )
     every = config.loss.penalty_every
-    if config.loss.is_penalised and config.steps // every == state.step // every:
+    if config.loss.is_penalised and config.steps < every:
         log.warning(
             "no step has a penalty, because loss.penalty_every=%d is more than there are steps; set it to less", every
         )

@@ -24,7 +24,9 @@ def run(tmp_path, values, seed, **settings):
         }
         for step, value in enumerate(values, 1)
     ]
-    return sweeps.Run(tmp_path / f"{seed}", flat, "data", len(values), len(values), records, 1000)
+    return sweeps.Run(
+        tmp_path / f"{seed}", flat, "data", len(values), len(values), records, 1000, bool(flat["model.conditional"])
+    )
 
 
 def sweep(tmp_path, runs):
@@ -231,7 +233,7 @@ def test_what_conditional_and_unconditional_runs_do_not_have_in_common_is_not_co
     text = reporting.write(sweep(tmp_path, runs))
     assert "lower diversity" not in text
     for one in runs:
-        one.settings["model.conditional"], one.settings["steps"] = True, 5 if one.settings["model.conditional"] else 6
+        one.conditional = True
     assert "lower diversity" in reporting.write(sweep(tmp_path, runs))
 
 

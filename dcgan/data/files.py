@@ -19,7 +19,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from dcgan.data.pictures import SUFFIXES, UNREAD, UNREADABLE, BadPictureError, decode, kind_of
-from dcgan.errors import UserError
+from dcgan.errors import UserError, is_out_of_memory
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +54,8 @@ class Directory:
         try:
             content = (self.root / self.names[row]).read_bytes()
         except OSError as error:
+            if is_out_of_memory(error):
+                raise
             raise BadPictureError(f"{UNREADABLE} ({error.strerror})") from error
         return decode(content)
 
@@ -89,6 +91,8 @@ class Archive:
         try:
             content = self._zip().read(info)
         except (zipfile.BadZipFile, zlib.error, OSError, RuntimeError, EOFError) as error:
+            if is_out_of_memory(error):
+                raise
             raise BadPictureError(f"{UNREADABLE} from the archive ({error})") from error
         return decode(content)
 

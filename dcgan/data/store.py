@@ -38,8 +38,11 @@ from dcgan.progress import Progress
 log = logging.getLogger(__name__)
 
 FORMAT = 1  # raise it with every change to the contents of the files or to how the pixels are made
+LITTLE_MEMORY = (
+    "there is too little memory to prepare the pictures; close other programs, or leave out very large pictures"
+)
 BLOCK = 128  # pictures per line of progress.jsonl
-MAX_NAME = 60  # characters of the source's name in the store's
+MAX_NAME = 100  # bytes of the source's name in the store's
 # Seconds of remaining work that justify starting worker processes; unless forked, these must import PyTorch first.
 WORTH_WORKERS = 0.5 if multiprocessing.get_all_start_methods()[0] == "fork" else 5.0
 
@@ -98,15 +101,16 @@ def prepare(source: Source, config: DataConfig) -> Store:
     size = f"{height}x{width}x{config.channels}"
     settings = [FORMAT, source.files.key, config.fit, config.upscale]
     key = hashlib.blake2b(json.dumps(settings).encode(), digest_size=6).hexdigest()
-    path = Path(config.store) / f"{source.name[:MAX_NAME]}-{size}-{key}"
-    if path.exists() and _was_mended(source, _open(path, config)):
-        with _store_errors(config), _locked(path):
-            if path.exists() and _was_mended(source, _open(path, config)):
-                shutil.rmtree(path)
-    if not path.exists():
+    name = os.fsencode(source.name)[:MAX_NAME].decode(errors="ignore")
+    path = Path(config.store) / f"{name}-{size}-{key}"
+    may_write = os.access(path.parent, os.W_OK)  # a shared store may be there to read only
+    if not path.exists() or (may_write and _was_mended(source, _open(path, config))):
         with _store_errors(config):
             path.parent.mkdir(parents=True, exist_ok=True)
             with _locked(path):
+                if path.exists() and _was_mended(source, _open(path, config)):
+                    log.warning("a picture that could not be read can be read now; all are prepared again")
+                    shutil.rmtree(path)
                 if not path.exists():
                     _make(source, config, path)
     return _open(path, config)
@@ -130,14 +134,20 @@ def _open(path: Path, config: DataConfig) -> Store:
     try:
         images = np.load(path / "images.npy", mmap_mode="r")
         about = json.loads((path / "store.json").read_text())
-        bad = {int(row): reason for row, reason in about["bad"].items()}
+        bad = {int(row): str(reason) for row, reason in about["bad"].items()}
         if images.dtype != np.uint8 or images.shape[1:] != (config.channels, *config.image_size):
             raise ValueError(f"images.npy holds {images.dtype} {images.shape}")
         return Store(path, np.asarray(images), bad, str(about["digest"]))
     except Exception as error:  # NumPy and the content raise many kinds
-        if is_out_of_memory(error) or isinstance(error, PermissionError):
+        if _is_no_damage(error):
             raise
         raise UserError(f"the prepared pictures in {path} are damaged ({error}); delete that directory") from error
+
+
+def _is_no_damage(error: Exception) -> bool:
+    """Whether an error says that a file, sound or not, cannot be read at the moment."""
+    missing = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
+    return is_out_of_memory(error) or (isinstance(error, OSError) and not isinstance(error, missing))
 
 
 def _make(source: Source, config: DataConfig, path: Path) -> None:
@@ -179,10 +189,11 @@ class _Partial:
             self.done = [
                 {"digest": str(record["digest"]), "bad": dict(record["bad"])} for record in map(json.loads, whole)
             ]
-            if np.load(pixels, mmap_mode="r").shape != shape:
-                raise ValueError("another shape")
+            there = np.load(pixels, mmap_mode="r")
+            if (there.shape, there.dtype) != (shape, np.uint8):
+                raise ValueError("another shape or type")
         except Exception as error:  # damaged, or nothing there yet: begin anew
-            if is_out_of_memory(error) or isinstance(error, PermissionError):
+            if _is_no_damage(error):
                 raise
             self.done, whole = [], []
         if not self.done:
@@ -277,14 +288,14 @@ def _store_errors(config: DataConfig) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if is_out_of_memory(error):
+            raise UserError(LITTLE_MEMORY) from error
         raise UserError(
             f"data.store={config.store} cannot be written ({error.strerror}); choose another directory"
         ) from error
     except (MemoryError, RuntimeError) as error:  # from DataLoader
         if is_out_of_memory(error):
-            raise UserError(
-                "there is too little memory to prepare the pictures; close other programs, or leave out very large pictures"
-            ) from error
+            raise UserError(LITTLE_MEMORY) from error
         raise UserError(
             f"a process that prepared pictures ended ({str(error).splitlines()[0]}); was memory short? "
             "the same command goes on where it was"

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from dcgan import checkpoint
 from dcgan.config import AugmentConfig
 from dcgan.data import Batches, Data, ImageSet
-from dcgan.errors import UserError
+from dcgan.errors import UserError, is_out_of_memory
 from dcgan.images import to_float
 from dcgan.progress import Progress
 from dcgan.randomness import random_generator
@@ -114,7 +114,9 @@ def _read(network: Classifier, path: Path) -> bool:
         if path.exists():
             log.warning("%s; it is trained again", error)
         return False
-    except (KeyError, RuntimeError):
+    except (KeyError, OSError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise
         log.warning("%s holds no such classifier; it is trained again", path)
         return False
     return True

@@ -67,10 +67,11 @@ def draw_grids(sweep: Sweep) -> "Figure | None":
 def draw_spectrum(sweep: Sweep) -> "Figure | str":
     """Draw the samples' power at each frequency, and its ratio to that of real pictures.
 
-    Without the real pictures, return a sentence that says why there is no spectrum.
+    Without the real pictures or a generator, return a sentence that says why there is no spectrum.
     """
     try:
-        found = load_generator(sweep.runs[0].path).pictures()
+        generators = {run.path: load_generator(run.path) for run in sweep.runs}
+        found = generators[sweep.runs[0].path].pictures()
     except UserError as error:
         return f"there is no spectrum: {error}"
     # Spread the rows over the set, which may be sorted.
@@ -81,7 +82,7 @@ def draw_spectrum(sweep: Sweep) -> "Figure | str":
     for (label, runs), (colour, style) in zip(sweep.groups.items(), looks(), strict=False):
         shares = []
         for run in runs:
-            trained = load_generator(run.path)
+            trained = generators[run.path]
             asked = labels if trained.num_classes else None
             shares.append(spectrum(generate_many(trained.network, len(labels), asked)))
         share = torch.stack(shares).mean(0)

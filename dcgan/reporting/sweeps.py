@@ -27,6 +27,7 @@ class Run:
     steps: int
     records: list[dict[str, float]]  # the lines of metrics.jsonl
     parameters: int  # of the generator
+    conditional: bool  # whether it was given labels, which it is only if there are any
 
     @property
     def seed(self) -> int:
@@ -142,7 +143,7 @@ def _incomparable(runs: list[Run]) -> list[str]:
 
 def mixes_diversities(runs: list[Run]) -> bool:
     """Whether the diversity of some runs is that of pictures of one class, and of others that of all pictures."""
-    return len({run.settings["model.conditional"] for run in runs}) > 1
+    return len({run.conditional for run in runs}) > 1
 
 
 def _floors_differ(runs: list[Run], distance: str) -> bool:
@@ -174,6 +175,8 @@ def _read_run(directory: Path) -> "Run | str":
         state = checkpoint.newest(directory / "checkpoints")
     except UserError as error:
         return str(error)
+    except OSError as error:
+        return f"{directory.name} cannot be read ({error.strerror})"
     if state is None:
         return f"{directory.name} has no checkpoint yet; the same command goes on with it"
     # A setting that did not exist when the run was made had its default value.
@@ -183,7 +186,16 @@ def _read_run(directory: Path) -> "Run | str":
     parameters = sum(
         tensor.numel() for name, tensor in state["generator"].items() if not name.endswith(("mean", "var", "tracked"))
     )
-    return Run(directory, settings, state["data_fingerprint"], state["step"], settings["steps"], records, parameters)
+    return Run(
+        directory,
+        settings,
+        state["data_fingerprint"],
+        state["step"],
+        settings["steps"],
+        records,
+        parameters,
+        conditional=state["num_classes"] > 0,
+    )
 
 
 def grouped(runs: list[Run]) -> dict[str, list[Run]]:
