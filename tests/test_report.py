@@ -237,6 +237,23 @@ def test_what_conditional_and_unconditional_runs_do_not_have_in_common_is_not_co
     assert "lower diversity" in reporting.write(sweep(tmp_path, runs))
 
 
+def test_a_report_without_a_generator_that_can_be_loaded_has_no_spectrum_and_says_why(tmp_path, monkeypatch):
+    def refuse(path):
+        raise UserError(f"run={path} holds a network of another version of dcgan")
+
+    monkeypatch.setattr(pictures, "load_generator", refuse)
+    text = reporting.write(sweep(tmp_path, [run(tmp_path, [1.0], 0)]))
+    assert "there is no spectrum: run=" in text
+
+
+def test_a_run_that_cannot_be_read_is_left_out(tmp_path, monkeypatch):
+    def refuse(_):
+        raise PermissionError(13, "Permission denied", "step-00000001.pt")
+
+    monkeypatch.setattr(sweeps.checkpoint, "newest", refuse)
+    assert sweeps._read_run(tmp_path / "one") == "one cannot be read (Permission denied)"
+
+
 def test_floors_of_sets_without_labels_are_looked_at_too(tmp_path):
     runs = [run(tmp_path, [1.0], seed) for seed in (0, 1)]
     for one in runs:

@@ -243,6 +243,20 @@ def test_an_archive_downloaded_again_is_prepared_again(tmp_path, monkeypatch, re
             data.load(config(path))
 
 
+def test_a_store_that_may_only_be_read_is_used_as_it_is(pictures, monkeypatch):
+    (pictures / "100.png").unlink()
+    (pictures / "100.png").write_bytes(b"")
+    settings = config(pictures, on_bad_file="skip")
+    found = data.load(settings)
+    about = json.loads((found.store / "store.json").read_text())
+    about["bad"] = {"5": "cannot be read (Stale file handle)"}
+    (found.store / "store.json").write_text(json.dumps(about))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "access", lambda *_: False)
+        assert data.load(settings).skipped == {"005.png": "cannot be read (Stale file handle)"}
+    assert data.load(settings).skipped == {"100.png": "is empty"}  # prepared again
+
+
 @pytest.mark.parametrize(
     "error", [PermissionError(errno.EACCES, "Permission denied"), OSError(errno.ENOMEM, "Cannot allocate memory")]
 )
