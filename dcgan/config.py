@@ -143,13 +143,16 @@ class LossConfig:
     penalty_every: int = 4  # steps between penalties, at least 1; also multiplies the penalties' weights
     instance_noise: float = 0.0  # standard deviation of noise on images shown; falls linearly to 0 over the run
     augment: list[Change] = field(default_factory=list)  # random changes to all images shown
+    # Weight of an auxiliary classifier's loss, in both networks' losses; at least 0. It is a second head of the
+    # discriminator, which learns the classes of real images; the generator makes images whose class it recognises.
+    auxiliary_classifier: float = 0.0
 
     def __post_init__(self) -> None:
         self.name = _choice(LossName, "loss.name", self.name)
         self.augment = [_choice(Change, "loss.augment", change) for change in self.augment]
         _in_range("loss.label_smoothing", self.label_smoothing, 0, 0.5)
         _in_range("loss.penalty_every", self.penalty_every, 1)
-        for setting in ("r1", "r2", "gradient_penalty", "instance_noise"):
+        for setting in ("r1", "r2", "gradient_penalty", "instance_noise", "auxiliary_classifier"):
             _in_range(f"loss.{setting}", getattr(self, setting), 0)
         if self.label_smoothing and self.name is not LossName.nonsaturating:
             raise UserError(

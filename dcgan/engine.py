@@ -18,13 +18,14 @@ from dcgan.errors import UserError
 from dcgan.images import diversity
 from dcgan.losses import (
     accuracies,
+    class_loss,
     discriminator_loss,
     generator_loss,
     gradient_penalty,
     saturated,
     squared_gradient,
 )
-from dcgan.networks import Discriminator, Generator, initialise, spectral_normalise, to_device
+from dcgan.networks import Discriminator, Generator, Judgement, initialise, spectral_normalise, to_device
 from dcgan.randomness import random_generator
 
 # The parts of a `TrainState` that a checkpoint holds, besides the step.
@@ -63,9 +64,19 @@ class TrainState:
 
 
 def build(config: Config, num_classes: int, device: torch.device) -> TrainState:
-    """Build the state before the first step, a function of the seed; ``num_classes`` is 0 if unconditional."""
+    """Build the state before the first step, a function of the seed; ``num_classes`` is 0 if unconditional.
+
+    Raises:
+        UserError: if an auxiliary classifier is asked for where there are no classes.
+    """
+    classifies = config.loss.auxiliary_classifier > 0
+    if classifies and not num_classes:
+        raise UserError(
+            f"loss.auxiliary_classifier={config.loss.auxiliary_classifier} needs classes; leave it out, or train on "
+            "pictures with labels and model.conditional=true"
+        )
     shape = (config.model, config.data.image_size, config.data.channels, num_classes)
-    generator, discriminator = Generator(*shape), Discriminator(*shape)
+    generator, discriminator = Generator(*shape), Discriminator(*shape, classifies=classifies)
     initialise(generator, config.seed, "generator")
     initialise(discriminator, config.seed, "discriminator")
     if config.model.spectral_norm:
@@ -175,17 +186,19 @@ def update(state: TrainState, config: Config, given: Inputs, *, statistics: bool
         real_seen = discriminator_view(real, config, step, "real")
         # Detached: the discriminator's loss must not change the generator.
         fake_seen = discriminator_view(fake.detach(), config, step, "generated")
-        real_logits, fake_logits, penalty = logits_and_penalty(d, config.loss, step, real_seen, fake_seen, labels)
-    d_loss = discriminator_loss(config.loss, real_logits, fake_logits)
-    d_grad_norm = _descend(state, d, state.discriminator_optimizer, d_loss + penalty)
+        of_real, of_fake, penalty = judgements_and_penalty(d, config.loss, step, real_seen, fake_seen, labels)
+    d_loss = discriminator_loss(config.loss, of_real.logits, of_fake.logits)
+    d_class_loss = class_loss(config.loss, of_real.class_logits, labels)
+    d_grad_norm = _descend(state, d, state.discriminator_optimizer, d_loss + d_class_loss + penalty)
 
     # --- Generator: learns from the same images, whose graph still exists, and the updated discriminator ---
     d.requires_grad_(False)  # the generator's loss needs no gradient of these weights
     with precision(config, real.device):
-        fake_logits_after = d(discriminator_view(fake, config, step, "generator's"), labels)
-        compared = d(real_seen, labels) if config.loss.name is LossName.relativistic else None
-    g_loss = generator_loss(config.loss, fake_logits_after, compared)
-    g_grad_norm = _descend(state, g, state.generator_optimizer, g_loss)
+        of_fake_after = d(discriminator_view(fake, config, step, "generator's"), labels)
+        compared = d(real_seen, labels).logits if config.loss.name is LossName.relativistic else None
+    g_loss = generator_loss(config.loss, of_fake_after.logits, compared)
+    g_class_loss = class_loss(config.loss, of_fake_after.class_logits, labels)
+    g_grad_norm = _descend(state, g, state.generator_optimizer, g_loss + g_class_loss)
     d.requires_grad_(True)
 
     # --- Averages: BatchNorm's statistics, each of a share, over processes; the generator's weights over steps ---
@@ -199,10 +212,12 @@ def update(state: TrainState, config: Config, given: Inputs, *, statistics: bool
         "gradient_norm/generator": g_grad_norm,
         **({"loss/penalty": penalty} if penalty.requires_grad else {}),  # only if computed
     }
+    if config.loss.auxiliary_classifier:
+        scalars |= {"loss/class_real": d_class_loss, "loss/class_fake": g_class_loss}
     if statistics:
         relative = diversity(fake.detach(), labels) / diversity(real, labels).clamp(min=1e-6)
         scalars["generator/diversity"] = relative
-        scalars |= logit_statistics(config.loss, real_logits, fake_logits, fake_logits_after)
+        scalars |= logit_statistics(config.loss, of_real.logits, of_fake.logits, of_fake_after.logits)
     return {name: scalar.detach() for name, scalar in scalars.items()}
 
 
@@ -224,29 +239,29 @@ def discriminator_view(images: Tensor, config: Config, step: int, which: str) ->
     return images
 
 
-def logits_and_penalty(
+def judgements_and_penalty(
     d: Discriminator, loss: LossConfig, step: int, real: Tensor, fake: Tensor, labels: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The discriminator's logits for real and generated images, and the weighted penalty on its gradients."""
+) -> tuple[Judgement, Judgement, Tensor]:
+    """What the discriminator says of real and of generated images, and the weighted penalty on its gradients."""
     # Penalise rarely but heavily, not always but lightly (lazy regularisation, Karras et al. 2020, section 3.1).
     weight = loss.penalty_every if penalty_is_due(loss, step) else 0
     r1, r2 = weight * loss.r1, weight * loss.r2
     real, fake = real.detach().requires_grad_(r1 > 0), fake.requires_grad_(r2 > 0)
     # A penalty differentiates a gradient, which compiled code cannot do: call the uncompiled forward.
     judge = d.forward if r1 or r2 or weight * loss.gradient_penalty else d
-    real_logits, fake_logits = judge(real, labels), judge(fake, labels)
-    penalty = real_logits.new_zeros(())
+    of_real, of_fake = judge(real, labels), judge(fake, labels)
+    penalty = of_real.logits.new_zeros(())
     if r1:
-        penalty = penalty + r1 / 2 * squared_gradient(real_logits, real)
+        penalty = penalty + r1 / 2 * squared_gradient(of_real.logits, real)
     if r2:
-        penalty = penalty + r2 / 2 * squared_gradient(fake_logits, fake)
+        penalty = penalty + r2 / 2 * squared_gradient(of_fake.logits, fake)
     if weight * loss.gradient_penalty:
         # Positions between the images are evenly spaced, not drawn: equally uniform, without randomness.
         count = len(real) * parallel.world_size()
         share = parallel.shard((torch.arange(count, device=real.device) + 0.5).view(-1, 1, 1, 1)) / count
         between = torch.lerp(real, fake, share).detach().requires_grad_(True)
-        penalty = penalty + weight * loss.gradient_penalty * gradient_penalty(judge(between, labels), between)
-    return real_logits, fake_logits, penalty
+        penalty = penalty + weight * loss.gradient_penalty * gradient_penalty(judge(between, labels).logits, between)
+    return of_real, of_fake, penalty
 
 
 def penalty_is_due(loss: LossConfig, step: int) -> bool:

@@ -58,6 +58,22 @@ def generator_loss(config: LossConfig, fake: Tensor, real: Tensor | None) -> Ten
             return F.softplus(real - fake).mean()
 
 
+def class_loss(config: LossConfig, class_logits: Tensor | None, labels: Tensor | None) -> Tensor:
+    """The weighted loss of the auxiliary classifier, ``-log P(class | image)`` (Odena et al. 2017, equation 3).
+
+    Both networks minimise it, the discriminator for real images and the generator for its own. The paper's
+    discriminator learns from generated images, too; ours does not, because these need not show the class asked for.
+
+    Args:
+        config: the settings, with the weight.
+        class_logits: ``(N, classes)``; None without the classifier, for which the loss is 0.
+        labels: ``(N,)`` int64.
+    """
+    if class_logits is None or labels is None:
+        return torch.zeros(())
+    return config.auxiliary_classifier * F.cross_entropy(class_logits, labels)
+
+
 def squared_gradient(logits: Tensor, images: Tensor) -> Tensor:
     """Mean ``|dD/dx|^2``: R1 at real images, R2 at generated ones (Mescheder et al. 2018, equations 9 and 10).
 

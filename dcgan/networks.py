@@ -7,7 +7,7 @@ Legend: ``N`` batch, ``C`` image channels, ``H W`` image size, ``Z`` latent size
 """
 
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -104,15 +104,26 @@ class Generator(nn.Module):
         return images.float()  # autocast may have lowered the precision
 
 
+class Judgement(NamedTuple):
+    """What a discriminator says of images."""
+
+    logits: Tensor  # (N,), larger for real images
+    class_logits: Tensor | None  # (N, num_classes), from the auxiliary classifier if there is one
+
+
 class Discriminator(nn.Module):
     """Maps images to logits, larger for real ones; mirrors `Generator` and takes the same arguments.
 
     With labels, the logit includes the inner product of the label's embedding and the image's features (projection
     discriminator, Miyato and Koyama 2018, equation 4). The paper sums the features over the map; this class
     keeps their positions, because a digit depends on where its strokes are.
+
+    With ``classifies``, a second head, the auxiliary classifier, recognises the class (Odena et al. 2017, figure 2).
     """
 
-    def __init__(self, model: ModelConfig, image_size: Size, channels: int, num_classes: int) -> None:
+    def __init__(
+        self, model: ModelConfig, image_size: Size, channels: int, num_classes: int, *, classifies: bool = False
+    ) -> None:
         super().__init__()
         sizes = map_sizes(image_size, model.kernel_size)
         widths = map_widths(channels, model.width, len(sizes))
@@ -129,14 +140,16 @@ class Discriminator(nn.Module):
         self.head = nn.Conv2d(widths[-1], 1, sizes[-1])
         features = widths[-1] * sizes[-1][0] * sizes[-1][1]
         self.embedding = nn.Embedding(num_classes, features) if num_classes else None
+        self.class_head = nn.Conv2d(widths[-1], num_classes, sizes[-1]) if classifies else None
 
-    def forward(self, images: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Logits ``(N,)`` from images ``(N, C, H, W)`` in [-1, 1] and labels ``(N,)``."""
+    def forward(self, images: Tensor, labels: Tensor | None = None) -> Judgement:
+        """Judge images ``(N, C, H, W)`` in [-1, 1], asked for with labels ``(N,)``."""
         features = self.layers(images)
         logits: Tensor = self.head(features).flatten()
         if self.embedding is not None:
             logits = logits + (self.embedding(labels) * features.flatten(1)).sum(1)
-        return logits.float()  # losses need float32; autocast may have lowered the precision
+        class_logits = None if self.class_head is None else self.class_head(features).flatten(1).float()
+        return Judgement(logits.float(), class_logits)  # losses need float32; autocast may have lowered the precision
 
 
 def initialise(network: nn.Module, seed: int, stream: str) -> None:

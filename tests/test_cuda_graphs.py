@@ -53,6 +53,7 @@ def trained(config, step_with):
         {},
         {"loss": LossConfig(name="wasserstein", r1=0, gradient_penalty=10, penalty_every=1)},
         {"loss": LossConfig(name="relativistic", r1=1, r2=1)},
+        {"loss": LossConfig(auxiliary_classifier=1)},
         {"model": ModelConfig(width=4, latent_dim=8, spectral_norm=True, upsample="builtin")},
         {"model": ModelConfig(width=4, latent_dim=8, conditional=False, upsample="resize")},
         {"precision": "bfloat16"},

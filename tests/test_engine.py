@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ import torch
 from dcgan import engine
 from dcgan.config import Config, LossConfig, ModelConfig, OptimConfig
 from dcgan.errors import UserError
+from dcgan.networks import Judgement
 from dcgan.randomness import random_generator
 
 CPU = torch.device("cpu")
@@ -157,6 +159,41 @@ def test_a_machine_that_cannot_compile_is_told_so(config, monkeypatch):
         engine.build(config, 10, CPU)
 
 
+def test_both_networks_learn_the_classes_if_a_classifier_is_asked_for(config, batch):
+    config.loss.auxiliary_classifier, config.steps, config.optim.generator_lr = 1.0, 100, 0.01
+    state = engine.build(config, 10, CPU)
+    images, labels = batch
+    for image, label in zip(images, labels, strict=True):
+        image[0, 4 * label : 4 * label + 4] = 1  # a stripe whose place tells the class
+    told = [engine.train_step(state, config, images, labels) for _ in range(config.steps)]
+    for of in ("loss/class_real", "loss/class_fake"):
+        assert told[0][of] == pytest.approx(math.log(10), rel=0.1)  # at first, it knows nothing
+        assert told[-1][of] < 0.3 * told[0][of]
+
+
+def test_the_classifiers_weight_is_that_of_its_gradient_in_both_networks(config, batch):
+    gradients = []
+    for config.loss.auxiliary_classifier in (0.0, 1.0, 3.0):
+        config.optim.discriminator_lr = 1e-9  # the generator's gradient must be through the same discriminator
+        state = engine.build(config, 10, CPU)
+        told = engine.train_step(state, config, *batch)
+        assert ("loss/class_real" in told) == (config.loss.auxiliary_classifier > 0)
+        weights = {"g": state.generator.layers[0].weight, "d": state.discriminator.layers[0].weight}
+        gradients.append({name: weight.grad for name, weight in weights.items()})
+    none, once, thrice = gradients
+    for name in none:
+        assert (once[name] - none[name]).norm() > 1e-2 * none[name].norm()
+        torch.testing.assert_close(thrice[name] - none[name], 3 * (once[name] - none[name]), rtol=1e-3, atol=1e-6)
+
+
+def test_a_classifier_needs_classes(config):
+    config.loss.auxiliary_classifier = 0.5
+    with pytest.raises(
+        UserError, match=r"loss\.auxiliary_classifier=0\.5 needs classes; leave it out, or train on pic"
+    ):
+        engine.build(config, 0, CPU)
+
+
 def test_the_generators_step_leaves_no_gradient_in_the_discriminator(config, batch, monkeypatch):
     state = engine.build(config, 10, CPU)
     seen = {}
@@ -298,7 +335,7 @@ def test_penalties_come_when_they_are_due(config, batch, every, steps):
 
 def half_the_squared_length(images, _):
     """Act as a discriminator whose gradient is the image."""
-    return images.square().flatten(1).sum(1) / 2
+    return Judgement(images.square().flatten(1).sum(1) / 2, None)
 
 
 half_the_squared_length.forward = half_the_squared_length
@@ -319,16 +356,16 @@ half_the_squared_length.forward = half_the_squared_length
 def test_penalties_by_hand(penalties, real, fake, expected, every, step, times):
     loss = LossConfig(penalty_every=every, **penalties)
     images = [torch.tensor([[[pixels]]], dtype=torch.float32) for pixels in (real, fake)]
-    *logits, penalty = engine.logits_and_penalty(half_the_squared_length, loss, step, *images, None)
+    *judged, penalty = engine.judgements_and_penalty(half_the_squared_length, loss, step, *images, None)
     assert penalty == times * expected
-    assert [logit.tolist() for logit in logits] == [[(a * a + b * b) / 2] for a, b in (real, fake)]
+    assert [of.logits.tolist() for of in judged] == [[(a * a + b * b) / 2] for a, b in (real, fake)]
 
 
 def test_a_penalty_is_the_mean_over_images_at_places_evenly_spread_between():
     real, fake = torch.full((2, 1, 1, 1), 8.0), torch.zeros(2, 1, 1, 1)
     loss = LossConfig(r1=1, r2=0, gradient_penalty=1, penalty_every=1)
     # The places are 1/4 and 3/4 of the way from 8 to 0: (6 - 1)^2 and (2 - 1)^2.
-    penalty = engine.logits_and_penalty(half_the_squared_length, loss, 0, real, fake, None)[2]
+    penalty = engine.judgements_and_penalty(half_the_squared_length, loss, 0, real, fake, None)[2]
     assert penalty == 32 + (25 + 1) / 2
 
 
@@ -337,7 +374,7 @@ def test_a_rare_penalty_has_as_many_times_the_weight(config, batch):
     state, penalties = engine.build(config, 10, CPU).discriminator.eval(), []
     for every in (1, 5):
         config.loss.r1, config.loss.penalty_every = 1.0, every
-        penalties.append(engine.logits_and_penalty(state, config.loss, 4, real, real.clone(), labels)[2].item())
+        penalties.append(engine.judgements_and_penalty(state, config.loss, 4, real, real.clone(), labels)[2].item())
     assert penalties[1] == pytest.approx(5 * penalties[0])
 
 

@@ -38,7 +38,7 @@ def test_the_generator_retraces_the_discriminators_sizes(upsample, kernel_size):
             images = Generator(model, size, channels, classes)(torch.randn(2, 3), labels)
             assert images.shape == (2, channels, *size)
             assert images.abs().max() <= 1
-            assert Discriminator(model, size, channels, classes)(images, labels).shape == (2,)
+            assert Discriminator(model, size, channels, classes)(images, labels).logits.shape == (2,)
 
 
 @pytest.mark.parametrize("algorithm", sorted(ALGORITHMS))
@@ -162,8 +162,23 @@ def test_the_label_matters_in_both_networks():
     latents = torch.randn(1, 4).repeat(2, 1)
     images = generator(latents, torch.tensor([0, 1]))
     assert not torch.allclose(images[0], images[1])
-    logits = discriminator(images[:1].repeat(2, 1, 1, 1), torch.tensor([0, 1]))
+    logits = discriminator(images[:1].repeat(2, 1, 1, 1), torch.tensor([0, 1])).logits
     assert logits[0] != logits[1]
+
+
+def test_the_auxiliary_classifier_is_a_head_beside_the_others():
+    shape = (ModelConfig(width=4), (16, 19), 1, 3)
+    plain, classifying = Discriminator(*shape), Discriminator(*shape, classifies=True)
+    for network in (plain, classifying):
+        initialise(network, 0, "discriminator")
+    assert classifying.state_dict().keys() - plain.state_dict().keys() == {"class_head.weight", "class_head.bias"}
+    images, labels = torch.randn(2, 1, 16, 19), torch.tensor([0, 2])
+    logits, class_logits = classifying(images, labels)
+    assert torch.equal(logits, plain(images, labels).logits)
+    assert plain(images, labels).class_logits is None
+    assert class_logits.shape == (2, 3)
+    _, of_others = classifying(images, labels.flip(0))
+    assert torch.equal(class_logits, of_others)  # it is not told the class that it has to recognise
 
 
 def test_the_algorithm_is_that_of_every_layer_of_the_package():
