@@ -143,8 +143,8 @@ class LossConfig:
     penalty_every: int = 4  # steps between penalties, at least 1; also multiplies the penalties' weights
     instance_noise: float = 0.0  # standard deviation of noise on images shown; falls linearly to 0 over the run
     augment: list[Change] = field(default_factory=list)  # random changes to all images shown
-    # Weight of an auxiliary classifier's loss, in both networks' losses; at least 0. It is a second head of the
-    # discriminator, which learns the classes of real images; the generator makes images whose class it recognises.
+    # Weight, at least 0, of the loss of an auxiliary classifier. This second head of the discriminator learns the
+    # classes of real images, and the generator makes images whose class it recognises. Needs classes.
     auxiliary_classifier: float = 0.0
 
     def __post_init__(self) -> None:
@@ -225,6 +225,11 @@ class Config:
         if self.evaluate_every:
             _in_range("evaluate_samples", self.evaluate_samples, 10)  # the least for distances between features
         _in_range("checkpoint_keep", self.checkpoint_keep, 2)  # the newest may turn out to be damaged
+        if self.loss.auxiliary_classifier and not self.model.conditional:
+            raise UserError(
+                f"loss.auxiliary_classifier={self.loss.auxiliary_classifier:g} needs classes, which "
+                "model.conditional=false leaves out; leave out one of them"
+            )
 
     def to_plain(self) -> dict[str, Any]:
         """The settings as dicts, lists and primitives, for YAML and checkpoints."""

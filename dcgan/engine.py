@@ -72,8 +72,8 @@ def build(config: Config, num_classes: int, device: torch.device) -> TrainState:
     classifies = config.loss.auxiliary_classifier > 0
     if classifies and not num_classes:
         raise UserError(
-            f"loss.auxiliary_classifier={config.loss.auxiliary_classifier} needs classes; leave it out, or train on "
-            "pictures with labels and model.conditional=true"
+            f"loss.auxiliary_classifier={config.loss.auxiliary_classifier:g} needs classes, which these pictures do "
+            "not have; leave it out, or put each class into a directory of its own (for celeba, set data.label=)"
         )
     shape = (config.model, config.data.image_size, config.data.channels, num_classes)
     generator, discriminator = Generator(*shape), Discriminator(*shape, classifies=classifies)
@@ -188,8 +188,11 @@ def update(state: TrainState, config: Config, given: Inputs, *, statistics: bool
         fake_seen = discriminator_view(fake.detach(), config, step, "generated")
         of_real, of_fake, penalty = judgements_and_penalty(d, config.loss, step, real_seen, fake_seen, labels)
     d_loss = discriminator_loss(config.loss, of_real.logits, of_fake.logits)
-    d_class_loss = class_loss(config.loss, of_real.class_logits, labels)
-    d_grad_norm = _descend(state, d, state.discriminator_optimizer, d_loss + d_class_loss + penalty)
+    d_total, class_losses = d_loss + penalty, {}
+    if weight := config.loss.auxiliary_classifier:
+        class_losses["loss/class_real"] = class_loss(of_real.class_logits, labels)
+        d_total = d_total + weight * class_losses["loss/class_real"]
+    d_grad_norm = _descend(state, d, state.discriminator_optimizer, d_total)
 
     # --- Generator: learns from the same images, whose graph still exists, and the updated discriminator ---
     d.requires_grad_(False)  # the generator's loss needs no gradient of these weights
@@ -197,8 +200,11 @@ def update(state: TrainState, config: Config, given: Inputs, *, statistics: bool
         of_fake_after = d(discriminator_view(fake, config, step, "generator's"), labels)
         compared = d(real_seen, labels).logits if config.loss.name is LossName.relativistic else None
     g_loss = generator_loss(config.loss, of_fake_after.logits, compared)
-    g_class_loss = class_loss(config.loss, of_fake_after.class_logits, labels)
-    g_grad_norm = _descend(state, g, state.generator_optimizer, g_loss + g_class_loss)
+    g_total = g_loss
+    if weight:
+        class_losses["loss/class_fake"] = class_loss(of_fake_after.class_logits, labels)
+        g_total = g_total + weight * class_losses["loss/class_fake"]
+    g_grad_norm = _descend(state, g, state.generator_optimizer, g_total)
     d.requires_grad_(True)
 
     # --- Averages: BatchNorm's statistics, each of a share, over processes; the generator's weights over steps ---
@@ -211,9 +217,8 @@ def update(state: TrainState, config: Config, given: Inputs, *, statistics: bool
         "gradient_norm/discriminator": d_grad_norm,
         "gradient_norm/generator": g_grad_norm,
         **({"loss/penalty": penalty} if penalty.requires_grad else {}),  # only if computed
+        **class_losses,
     }
-    if config.loss.auxiliary_classifier:
-        scalars |= {"loss/class_real": d_class_loss, "loss/class_fake": g_class_loss}
     if statistics:
         relative = diversity(fake.detach(), labels) / diversity(real, labels).clamp(min=1e-6)
         scalars["generator/diversity"] = relative

@@ -1,6 +1,6 @@
-"""Adversarial losses on the discriminator's logits ``(N,)``, and penalties on its gradient.
+"""Adversarial losses on the discriminator's logits ``(N,)``, penalties on its gradient, and the loss of classes.
 
-Each loss has two sides: the discriminator minimises one, the generator the other. All values are scalars.
+Each adversarial loss has two sides: the discriminator minimises one, the generator the other. All values are scalars.
 """
 
 import torch
@@ -58,20 +58,19 @@ def generator_loss(config: LossConfig, fake: Tensor, real: Tensor | None) -> Ten
             return F.softplus(real - fake).mean()
 
 
-def class_loss(config: LossConfig, class_logits: Tensor | None, labels: Tensor | None) -> Tensor:
-    """The weighted loss of the auxiliary classifier, ``-log P(class | image)`` (Odena et al. 2017, equation 3).
+def class_loss(class_logits: Tensor | None, labels: Tensor | None) -> Tensor:
+    """The loss of the auxiliary classifier, ``-log P(class | image)`` (Odena et al. 2017, equation 3).
 
     Both networks minimise it, the discriminator for real images and the generator for its own. The paper's
     discriminator learns from generated images, too; ours does not, because these need not show the class asked for.
 
     Args:
-        config: the settings, with the weight.
-        class_logits: ``(N, classes)``; None without the classifier, for which the loss is 0.
+        class_logits: ``(N, classes)``.
         labels: ``(N,)`` int64.
     """
-    if class_logits is None or labels is None:
-        return torch.zeros(())
-    return config.auxiliary_classifier * F.cross_entropy(class_logits, labels)
+    assert class_logits is not None
+    assert labels is not None
+    return F.cross_entropy(class_logits, labels)
 
 
 def squared_gradient(logits: Tensor, images: Tensor) -> Tensor:

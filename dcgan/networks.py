@@ -112,13 +112,14 @@ class Judgement(NamedTuple):
 
 
 class Discriminator(nn.Module):
-    """Maps images to logits, larger for real ones; mirrors `Generator` and takes the same arguments.
+    """Maps images to logits, larger for real ones; mirrors `Generator`, whose arguments it takes.
 
     With labels, the logit includes the inner product of the label's embedding and the image's features (projection
     discriminator, Miyato and Koyama 2018, equation 4). The paper sums the features over the map; this class
     keeps their positions, because a digit depends on where its strokes are.
 
-    With ``classifies``, a second head, the auxiliary classifier, recognises the class (Odena et al. 2017, figure 2).
+    With ``classifies``, a second head, the auxiliary classifier, recognises the class (Odena et al. 2017, section 3).
+    In that paper, the discriminator is not told the label; here, the projection stays.
     """
 
     def __init__(
@@ -143,7 +144,7 @@ class Discriminator(nn.Module):
         self.class_head = nn.Conv2d(widths[-1], num_classes, sizes[-1]) if classifies else None
 
     def forward(self, images: Tensor, labels: Tensor | None = None) -> Judgement:
-        """Judge images ``(N, C, H, W)`` in [-1, 1], asked for with labels ``(N,)``."""
+        """Judge images ``(N, C, H, W)`` in [-1, 1], whose classes are, or should be, the labels ``(N,)``."""
         features = self.layers(images)
         logits: Tensor = self.head(features).flatten()
         if self.embedding is not None:

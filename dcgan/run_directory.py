@@ -43,7 +43,7 @@ def resume(state: TrainState, config: Config, run_dir: Path, metadata: dict[str,
         start = checkpoint.load_training(Path(config.resume))
         if start["step"] >= config.steps:
             raise UserError(f"resume={config.resume} is at step {start['step']} already; set steps to more")
-        shaping = ("model.", "data.image_size", "data.channels")
+        shaping = ("model.", "data.image_size", "data.channels", "loss.auxiliary_classifier")
         changed = [change for change in differences(start["config"], metadata["config"]) if change.startswith(shaping)]
         if start["num_classes"] != metadata["num_classes"]:
             changed.append(f"{start['num_classes']} classes, now {metadata['num_classes']}")

@@ -31,6 +31,7 @@ LOSSES = {
     "r1": {},
     "gradient_penalty": {"name": "wasserstein", "r1": 0, "gradient_penalty": 10},
     "r1_r2": {"name": "relativistic", "r1": 1, "r2": 1},
+    "classifier": {"auxiliary_classifier": 2},
 }
 
 

@@ -212,7 +212,9 @@ def test_a_checkpoint_starts_another_run(here, tmp_path, tiny):
     wider = here("train", *named("wider"), "steps=99", "model.width=5", start)
     assert_refused(wider, "another shape")
     assert "model.width=4, now 5" in wider.stderr
-    for refused in ("shorter", "wider"):
+    taught = here("train", *named("taught"), "steps=99", "loss.auxiliary_classifier=1", start)
+    assert_refused(taught, "another shape (loss.auxiliary_classifier=0.0, now 1.0)")
+    for refused in ("shorter", "wider", "taught"):
         assert not (tmp_path / "outputs" / refused).exists()
 
 
@@ -418,6 +420,10 @@ def test_too_little_memory_for_a_script_is_a_sentence(monkeypatch, capsys, error
         (["loss.r1=1,-1"], "loss.r1=-1.0 must be at least 0"),
         (["steps=2,null"], "steps=null is not possible; leave it out for its default"),
         (["name=a,b"], "name=a is for one run; set sweep= in its place"),
+        (
+            ["loss.auxiliary_classifier=1", "model.conditional=true,false"],
+            "loss.auxiliary_classifier=1 needs classes, which model.conditional=false leaves out; leave out one",
+        ),
         (["data=folder", "data.root=.,nowhere"], "data.root=nowhere does not exist"),
         (["data.name=mnist5k,folder"], "data.name=mnist5k would leave out the settings that belong to it"),
         (
