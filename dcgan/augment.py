@@ -14,31 +14,32 @@ from torch import Tensor
 from dcgan.choices import Change
 from dcgan.images import moved
 
+NUMBERS = 7  # random ones that an image needs if all changes are made
 SHIFT = 1 / 8  # largest shift, as a share of a side; all constants are the paper's
 CUTOUT = 1 / 2  # share of each side
 
 
-def augmented(images: Tensor, changes: Sequence[Change], random: torch.Generator) -> Tensor:
-    """Change each image at random, independently of the others.
+def augmented(images: Tensor, changes: Sequence[Change], random: Tensor) -> Tensor:
+    """Change each image by its own random numbers.
 
     Args:
         images: float32 ``(N, C, H, W)``.
-        changes: the changes to apply, in the order color, translation, cutout.
-        random: a generator on the CPU.
+        changes: the changes to make, in the order color, translation, cutout.
+        random: ``(7, N)``, uniform in [0, 1), on the device of the images.
     """
-    for change, apply in (
-        (Change.color, _color),
-        (Change.translation, _translation),
-        (Change.cutout, _cutout),
+    for change, apply, numbers in (
+        (Change.color, _color, random[:3]),
+        (Change.translation, _translation, random[3:5]),
+        (Change.cutout, _cutout, random[5:]),
     ):
         if change in changes:
-            images = apply(images, random)
+            images = apply(images, numbers)
     return images
 
 
-def _color(images: Tensor, random: torch.Generator) -> Tensor:
+def _color(images: Tensor, random: Tensor) -> Tensor:
     """Shift the brightness by up to 0.5, and multiply the saturation by 0 to 2 and the contrast by 0.5 to 1.5."""
-    brightness, saturation, contrast = torch.rand(3, len(images), 1, 1, 1, generator=random).to(images.device)
+    brightness, saturation, contrast = random[..., None, None, None]
     images = images + brightness - 0.5
     grey = images.mean(1, keepdim=True)
     images = grey + (images - grey) * 2 * saturation
@@ -46,20 +47,23 @@ def _color(images: Tensor, random: torch.Generator) -> Tensor:
     return torch.lerp(mean, images, contrast + 0.5)
 
 
-def _translation(images: Tensor, random: torch.Generator) -> Tensor:
+def _translation(images: Tensor, random: Tensor) -> Tensor:
     """Move by up to an eighth of each side, rounded. The border is repeated; the paper fills with grey instead."""
-    down, right = (
-        torch.randint(-most, most + 1, (len(images),), generator=random)
-        for most in (int(side * SHIFT + 0.5) for side in images.shape[2:])
-    )
+    most = (int(side * SHIFT + 0.5) for side in images.shape[2:])
+    down, right = (_below(2 * m + 1, numbers) - m for m, numbers in zip(most, random, strict=True))
     return moved(images, down, right)
 
 
-def _cutout(images: Tensor, random: torch.Generator) -> Tensor:
+def _cutout(images: Tensor, random: Tensor) -> Tensor:
     """Make a rectangle grey, of half the height and width, one pixel more where the half is even; it may stick out."""
     kept = []
-    for side in images.shape[2:]:
-        center = torch.randint(0, side, (len(images), 1), generator=random)
-        kept.append((torch.arange(side) - center).abs() > side * CUTOUT / 2)
+    for side, numbers in zip(images.shape[2:], random, strict=True):
+        center = _below(side, numbers)[:, None]
+        kept.append((torch.arange(side, device=random.device) - center).abs() > side * CUTOUT / 2)
     mask = kept[0][:, :, None] | kept[1][:, None, :]  # (N, H, W)
-    return images.where(mask[:, None].to(images.device), 0)
+    return images.where(mask[:, None], 0)
+
+
+def _below(end: int, random: Tensor) -> Tensor:
+    """Integers from 0 up to but not including ``end``, from numbers uniform in [0, 1)."""
+    return (random * end).long()

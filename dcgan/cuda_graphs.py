@@ -22,12 +22,10 @@ WATCHED = ("loss/discriminator", "gradient_norm/discriminator", "loss/generator"
 def train_step_on(device: torch.device, config: Config) -> Callable[..., dict[str, Tensor]]:
     """`engine.train_step`, recorded if the device and the settings allow it; use each result for one state only.
 
-    Not recordable: anything drawn at random inside the step except the latents, `matrix` (its size is computed on
-    the GPU), and communication between processes.
+    Not recordable: `matrix` (its size is computed on the GPU), and communication between processes.
     """
-    drawn = config.loss.augment or config.loss.instance_noise
     counted = config.model.algorithm is Algorithm.matrix
-    if device.type != "cuda" or not config.cuda_graphs or drawn or counted or parallel.world_size() > 1:
+    if device.type != "cuda" or not config.cuda_graphs or counted or parallel.world_size() > 1:
         return engine.train_step
     return RecordedSteps()
 

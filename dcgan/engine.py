@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Adam
 
 from dcgan import parallel
-from dcgan.augment import augmented
+from dcgan.augment import NUMBERS, augmented
 from dcgan.choices import LossName, Precision
 from dcgan.config import Config, LossConfig
 from dcgan.errors import UserError
@@ -30,6 +30,8 @@ from dcgan.randomness import random_generator
 
 # The parts of a `TrainState` that a checkpoint holds, besides the step.
 PARTS = ("generator", "discriminator", "generator_ema", "generator_optimizer", "discriminator_optimizer")
+# What the discriminator is shown in a step: images of the two kinds, and the generated ones again for the generator.
+VIEWS = ("real", "generated", "generator's")
 
 
 @dataclass
@@ -121,6 +123,8 @@ class Inputs(NamedTuple):
     real: Tensor  # (N, C, H, W) float32 in [-1, 1]; with several processes, this one's share of the batch
     labels: Tensor | None  # (N,) int64: classes of the real images, requested of the generated ones, too
     latents: Tensor  # (N, Z)
+    changes: Tensor | None  # (VIEWS, NUMBERS, N) in [0, 1): decides how each image is augmented in each view
+    noise: Tensor | None  # (VIEWS, N, C, H, W): is added to each view
     discriminator_lr: float | Tensor
     generator_lr: float | Tensor
     ema_decay: float | Tensor
@@ -152,13 +156,21 @@ def train_step(
 
 
 def inputs(state: TrainState, config: Config, real: Tensor, labels: Tensor | None) -> Inputs:
-    """The inputs of the next step: the batch, new latents, and the values of the schedules."""
-    step, optim = state.step, config.optim
+    """The inputs of the next step: the batch, all that is drawn at random, and the values of the schedules."""
+    step, optim, loss, device = state.step, config.optim, config.loss, real.device
     random = random_generator(config.seed, "latents", step)
     latents = parallel.shard(state.generator.draw(len(real) * parallel.world_size(), random))
+    changes = noise = None
+    if loss.augment:
+        random = random_generator(config.seed, parallel.per_process("changes"), step)
+        changes = torch.rand(len(VIEWS), NUMBERS, len(real), generator=random).to(device)
+    if loss.instance_noise:
+        random = random_generator(config.seed, parallel.per_process("noise"), step, device)
+        deviation = loss.instance_noise * (1 - step / config.steps)
+        noise = deviation * torch.randn(len(VIEWS), *real.shape, generator=random, device=device)
     rate = learning_rate_factor(step, config.steps, optim.decay_from)
     rates = (optim.discriminator_lr * rate, optim.generator_lr * rate)
-    return Inputs(real, labels, latents.to(real.device), *rates, ema_decay(step, optim.ema_decay))
+    return Inputs(real, labels, latents.to(device), changes, noise, *rates, ema_decay(step, optim.ema_decay))
 
 
 def set_learning_rates(state: TrainState, given: Inputs) -> None:
@@ -183,9 +195,9 @@ def update(state: TrainState, config: Config, given: Inputs, *, statistics: bool
     # --- Discriminator ---
     with precision(config, real.device):
         fake = g(given.latents, labels)
-        real_seen = discriminator_view(real, config, step, "real")
+        real_seen = discriminator_view(real, config.loss, given, "real")
         # Detached: the discriminator's loss must not change the generator.
-        fake_seen = discriminator_view(fake.detach(), config, step, "generated")
+        fake_seen = discriminator_view(fake.detach(), config.loss, given, "generated")
         of_real, of_fake, penalty = judgements_and_penalty(d, config.loss, step, real_seen, fake_seen, labels)
     d_loss = discriminator_loss(config.loss, of_real.logits, of_fake.logits)
     d_total, class_losses = d_loss + penalty, {}
@@ -197,7 +209,7 @@ def update(state: TrainState, config: Config, given: Inputs, *, statistics: bool
     # --- Generator: learns from the same images, whose graph still exists, and the updated discriminator ---
     d.requires_grad_(False)  # the generator's loss needs no gradient of these weights
     with precision(config, real.device):
-        of_fake_after = d(discriminator_view(fake, config, step, "generator's"), labels)
+        of_fake_after = d(discriminator_view(fake, config.loss, given, "generator's"), labels)
         compared = d(real_seen, labels).logits if config.loss.name is LossName.relativistic else None
     g_loss = generator_loss(config.loss, of_fake_after.logits, compared)
     g_total = g_loss
@@ -232,16 +244,12 @@ def precision(config: Config, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=lower)
 
 
-def discriminator_view(images: Tensor, config: Config, step: int, which: str) -> Tensor:
-    """The images as the discriminator sees them: augmented and noisy, drawn anew for each step and each ``which``."""
-    loss = config.loss
-    random = random_generator(config.seed, parallel.per_process(f"augment {which}"), step)
-    images = augmented(images, loss.augment, random)
-    deviation = loss.instance_noise * (1 - step / config.steps)
-    if deviation:
-        random = random_generator(config.seed, parallel.per_process(f"noise {which}"), step, images.device)
-        images = images + deviation * torch.randn(images.shape, generator=random, device=images.device)
-    return images
+def discriminator_view(images: Tensor, loss: LossConfig, given: Inputs, which: str) -> Tensor:
+    """The images as the discriminator sees them in one of the `VIEWS`: augmented and noisy."""
+    view = VIEWS.index(which)
+    if given.changes is not None:
+        images = augmented(images, loss.augment, given.changes[view])
+    return images if given.noise is None else images + given.noise[view]
 
 
 def judgements_and_penalty(

@@ -36,8 +36,8 @@ def moved(images: Tensor, down: Tensor, right: Tensor, flip: Tensor | None = Non
     """
     count, channels, height, width = images.shape
     device = images.device
-    rows = (torch.arange(height) - down[:, None]).clamp(0, height - 1).to(device)  # (N, H)
-    columns = (torch.arange(width) - right[:, None]).clamp(0, width - 1)  # (N, W)
+    rows = (torch.arange(height, device=down.device) - down[:, None]).clamp(0, height - 1).to(device)  # (N, H)
+    columns = (torch.arange(width, device=right.device) - right[:, None]).clamp(0, width - 1)  # (N, W)
     if flip is not None:
         columns = torch.where(flip[:, None], width - 1 - columns, columns)
     number = torch.arange(count, device=device).view(-1, 1, 1, 1)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dcgan.augment import augmented
+from dcgan.augment import NUMBERS, augmented
 from dcgan.choices import Change
 
 
@@ -12,17 +12,17 @@ def images():
     return torch.rand(64, 3, 16, 12, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
 
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
+def numbers(count=64, seed=0):
+    return torch.rand(NUMBERS, count, generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.mark.parametrize("change", Change)
-def test_each_change_is_a_function_of_its_generator_and_passes_gradients_on(images, change):
+def test_each_change_is_a_function_of_its_numbers_and_passes_gradients_on(images, change):
     images.requires_grad_(True)
-    changed = augmented(images, [change], seeded())
+    changed = augmented(images, [change], numbers())
     assert changed.shape == images.shape
-    assert torch.equal(changed, augmented(images, [change], seeded()))
-    assert not torch.equal(changed, augmented(images, [change], seeded(1)))
+    assert torch.equal(changed, augmented(images, [change], numbers()))
+    assert not torch.equal(changed, augmented(images, [change], numbers(seed=1)))
     moved_differently = (changed - images).flatten(1).abs().sum(1)
     assert len(set(moved_differently.tolist())) > 32
     (gradient,) = torch.autograd.grad(changed.square().sum(), images)
@@ -30,11 +30,11 @@ def test_each_change_is_a_function_of_its_generator_and_passes_gradients_on(imag
 
 
 def test_nothing_asked_for_nothing_done(images):
-    assert augmented(images, [], seeded()) is images
+    assert augmented(images, [], numbers()) is images
 
 
 def test_translation_moves_by_an_eighth_at_most_and_repeats_the_border(images):
-    changed = augmented(images, [Change.translation], seeded())
+    changed = augmented(images, [Change.translation], numbers())
     seen = set()
     for image, moved in zip(images, changed, strict=True):
         fits = []
@@ -50,22 +50,21 @@ def test_translation_moves_by_an_eighth_at_most_and_repeats_the_border(images):
 
 
 def test_translation_rounds_an_eighth_as_the_paper_does():
-    random = torch.Generator().manual_seed(0)
     row = torch.arange(20.0).expand(500, 1, 20, 20)
-    moved = augmented(row, [Change.translation], random)
+    moved = augmented(row, [Change.translation], numbers(500))
     assert (moved[:, 0, 10, 10] - 10).abs().max() == 3  # 20 / 8 = 2.5, rounded up
 
 
 def test_cutout_comes_everywhere_the_corners_included():
     white = torch.ones(2000, 1, 8, 6)
-    cut = (augmented(white, [Change.cutout], torch.Generator().manual_seed(0)) == 0)[:, 0]
+    cut = (augmented(white, [Change.cutout], numbers(2000)) == 0)[:, 0]
     for corner in (cut[:, 0, 0], cut[:, 0, -1], cut[:, -1, 0], cut[:, -1, -1]):
         assert 0.1 < corner.float().mean() < cut[:, 4, 3].float().mean()
     assert cut.flatten(1).sum(1).min() == 3 * 2  # with its centre in a corner
 
 
 def test_cutout_makes_a_rectangle_of_half_the_sides_grey(images):
-    changed = augmented(images, [Change.cutout], seeded())
+    changed = augmented(images, [Change.cutout], numbers())
     cut = (changed == 0).all(1)  # (N, H, W)
     assert torch.equal(changed.where(~cut[:, None], images), images)
     assert cut.any(2).sum(1).max() == 9  # an odd number of pixels around a center
@@ -74,7 +73,7 @@ def test_cutout_makes_a_rectangle_of_half_the_sides_grey(images):
 
 
 def test_color_keeps_what_is_where(images):
-    changed = augmented(images[:, :1], [Change.color], seeded())
+    changed = augmented(images[:, :1], [Change.color], numbers())
     for before, after in zip(images[:, 0].flatten(1), changed[:, 0].flatten(1), strict=True):
         assert torch.corrcoef(torch.stack([before, after]))[0, 1] == pytest.approx(1, abs=1e-4)
         assert 0.49 < after.std() / before.std() < 1.51
@@ -82,7 +81,7 @@ def test_color_keeps_what_is_where(images):
 
 
 def test_color_changes_brightness_saturation_and_contrast_each_by_itself(images):
-    changed = augmented(images, [Change.color], seeded())
+    changed = augmented(images, [Change.color], numbers())
     brightness, contrast, saturation = [], [], []
     for before, after in zip(images, changed, strict=True):
         grey, grey_after = before.mean(0), after.mean(0)
@@ -97,3 +96,12 @@ def test_color_changes_brightness_saturation_and_contrast_each_by_itself(images)
         assert most - edge < max(factors) <= most
     together = torch.corrcoef(torch.tensor([brightness, contrast, saturation]))
     assert (together - torch.eye(3)).abs().max() < 0.4
+
+
+def test_the_largest_number_below_one_is_within_the_image(images):
+    largest = torch.nextafter(torch.ones(()), torch.zeros(()))
+    for side in range(8, 257):
+        white = torch.ones(1, 1, side, 8)
+        cut = augmented(white, [Change.cutout], largest.expand(NUMBERS, 1))[0, 0, :, -1] == 0
+        assert cut.sum() == side // 4 + 1  # centred on the last row
+        assert cut[-1]

@@ -54,6 +54,7 @@ def trained(config, step_with):
         {"loss": LossConfig(name="wasserstein", r1=0, gradient_penalty=10, penalty_every=1)},
         {"loss": LossConfig(name="relativistic", r1=1, r2=1)},
         {"loss": LossConfig(auxiliary_classifier=1)},
+        {"loss": LossConfig(augment=["color", "translation", "cutout"], instance_noise=0.1)},
         {"model": ModelConfig(width=4, latent_dim=8, spectral_norm=True, upsample="builtin")},
         {"model": ModelConfig(width=4, latent_dim=8, conditional=False, upsample="resize")},
         {"precision": "bfloat16"},
@@ -119,8 +120,6 @@ def test_a_state_goes_from_the_cpu_to_a_gpu_and_back():
     [
         ("cpu", {"seed": 0}),
         ("cuda", {"cuda_graphs": False}),
-        ("cuda", {"loss": LossConfig(augment=["color"])}),
-        ("cuda", {"loss": LossConfig(instance_noise=0.1)}),
         ("cuda", {"model": ModelConfig(algorithm="matrix")}),
         ("cuda", {}),  # with two processes
     ],

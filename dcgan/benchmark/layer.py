@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dcgan.benchmark.turns import extra_memory, in_turns
+from dcgan.benchmark.turns import extra_memory, in_turns, recorded
 from dcgan.config import ModelConfig
 from dcgan.conv_transpose import ConvTranspose2d
 from dcgan.networks import Generator
@@ -16,6 +16,8 @@ from dcgan.networks import Generator
 BATCH = 64
 # With more numbers than this in its sparse matrix, `matrix` takes minutes and gigabytes.
 LARGEST_MATRIX = 2**22
+# Calls in a CUDA graph: starting it takes about as long as a small layer.
+CALLS = 10
 BUILT_IN = ("built-in", "built-in, channels_last")
 
 
@@ -95,8 +97,16 @@ def measure(
         seconds: how long to repeat the forward pass, and again both passes; at least 5 turns.
         peaks: the result of `peaks` for these candidates.
     """
-    forward, both = (_ratios(in_turns(passes, device, seconds)) for passes in _functions(case, algorithms, device))
+    forward, both = (_timed(passes, device, seconds) for passes in _functions(case, algorithms, device))
     return [Row(case, name, forward[name], both[name], peaks[name]) for name in forward]
+
+
+def _timed(passes: Passes, device: torch.device, seconds: float) -> dict[str, Result]:
+    if device.type != "cuda":
+        return _ratios(in_turns(passes, device, seconds))
+    # Python starts the kernels of a small layer more slowly than a GPU finishes them; training records them, too.
+    times = in_turns({name: recorded(function, CALLS) for name, function in passes.items()}, device, seconds)
+    return _ratios({name: [value / CALLS for value in values] for name, values in times.items()})
 
 
 def _functions(case: Case, algorithms: list[str], device: torch.device) -> tuple[Passes, Passes]:

@@ -39,6 +39,20 @@ def in_turns(
     return times
 
 
+def recorded(function: Callable[[], object], calls: int) -> Callable[[], None]:
+    """Record so many calls as a CUDA graph, and return what plays them back: only the GPU's time counts then."""
+    stream, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(2):  # the first calls may set things up
+            function()
+    torch.cuda.current_stream().wait_stream(stream)
+    with torch.cuda.graph(graph, stream=stream):
+        for _ in range(calls):
+            function()
+    return graph.replay
+
+
 def extra_memory(function: Callable[[], object], device: torch.device) -> int | None:
     """Return the most bytes that a call adds to those held before, median of three; None if the system does not tell.
 

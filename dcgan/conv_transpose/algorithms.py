@@ -165,9 +165,10 @@ def subpixel(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     slightly more than `phase`, at the border and where zeros fill up blocks, but in one convolution.
     """
     (n, c), groups, outputs = x.shape[:2], geometry.groups, weight.shape[1]
-    blocks = kernel_blocks(weight, geometry).flip(0, 1)
+    blocks = kernel_blocks(weight, geometry)
     down, across, _, sh, sw, _ = blocks.shape
-    blocks = blocks.reshape(down, across, groups, c // groups, sh * sw * outputs)
+    flipped = [block for row in reversed(blocks.unbind()) for block in reversed(row.unbind())]
+    blocks = torch.cat(flipped).reshape(down, across, groups, c // groups, sh * sw * outputs)
     channels = groups * sh * sw * outputs
     last = is_channels_last(x) or is_channels_last(weight)
     if last:
