@@ -24,7 +24,7 @@ from dcgan.conv_transpose.arithmetic import (
     effective_kernel_size,
     transpose_padding,
 )
-from dcgan.conv_transpose.convolution import convolve, is_channels_last, strides_of
+from dcgan.conv_transpose.convolution import convolve, is_channels_last, is_on_cpu, strides_of
 from dcgan.conv_transpose.cutting import ALL, bordered, cropped, kernel_blocks, like_products, part, spread
 from dcgan.conv_transpose.graphs import loses_writes, plain_only, remembered
 
@@ -164,18 +164,11 @@ def subpixel(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     that size. The blocks are the taps of the convolution, which returns all numbers of a place as channels. It computes
     slightly more than `phase`, at the border and where zeros fill up blocks, but in one convolution.
     """
-    (n, c), groups, outputs = x.shape[:2], geometry.groups, weight.shape[1]
+    n, groups, outputs = x.shape[0], geometry.groups, weight.shape[1]
     blocks = kernel_blocks(weight, geometry)
     down, across, _, sh, sw, _ = blocks.shape
-    flipped = [block for row in reversed(blocks.unbind()) for block in reversed(row.unbind())]
-    blocks = torch.cat(flipped).reshape(down, across, groups, c // groups, sh * sw * outputs)
-    channels = groups * sh * sw * outputs
     last = is_channels_last(x) or is_channels_last(weight)
-    if last:
-        taps = blocks.permute(2, 4, 0, 1, 3).reshape(channels, down, across, c // groups).permute(0, 3, 1, 2)
-    else:
-        taps = blocks.permute(2, 4, 3, 0, 1).reshape(channels, c // groups, down, across)
-    places = convolve(x, taps, padding=(down - 1, across - 1), groups=groups)
+    places = convolve(x, _taps(blocks, groups, last), padding=(down - 1, across - 1), groups=groups)
     places = places.reshape(n, groups, sh, sw, outputs, *places.shape[2:]).permute(0, 1, 4, 5, 2, 6, 3)
     if plain_only():
         return _image(places, geometry, last)
@@ -196,7 +189,7 @@ def auto(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     few_phases = math.prod(geometry.stride) <= MANY_PHASES
     if max(geometry.dilation) > 1 or (few_phases and (geometry.groups > 1 or torch.compiler.is_exporting())):
         return phase(x, weight, geometry)
-    many = x.device.type == "cpu" and weight.shape[1] > FEW_CHANNELS and geometry.groups == 1 and not plain_only()
+    many = is_on_cpu(x) and weight.shape[1] > FEW_CHANNELS and geometry.groups == 1 and not plain_only()
     return (gemm if many and not _has_cheap_border(x, weight, geometry) else subpixel)(x, weight, geometry)
 
 
@@ -263,6 +256,21 @@ def _parts(n: int, numbers: int) -> tuple[Sequence[int], int]:
     return [min(part * at_once, n - at_once) for part in range(parts)], at_once
 
 
+def _taps(blocks: Tensor, groups: int, last: bool) -> Tensor:
+    """Return the blocks as the kernel ``(G * sh * sw * o, c, down, across)`` of an ordinary convolution, so flipped."""
+    down, across, inputs, sh, sw, outputs = blocks.shape
+    flipped = [block for row in reversed(blocks.unbind()) for block in reversed(row.unbind())]
+    taps = (groups * sh * sw * outputs, inputs // groups, down, across)
+    if last and not is_on_cpu(blocks):  # one kernel does it all, if it has to join at most four dimensions
+        shape = (groups, inputs // groups, sh, sw * outputs)
+        joined = torch.stack([block.reshape(shape).permute(0, 2, 3, 1).flatten(0, 1) for block in flipped], dim=2)
+        return joined.reshape(taps[0], down, across, taps[1]).permute(0, 3, 1, 2)
+    joined = torch.cat(flipped).reshape(down, across, groups, inputs // groups, sh * sw * outputs)
+    if last:
+        return joined.permute(2, 4, 0, 1, 3).reshape(taps[0], down, across, taps[1]).permute(0, 3, 1, 2)
+    return joined.permute(2, 4, 3, 0, 1).reshape(taps)
+
+
 def _room(like: Tensor, n: int, channels: int, geometry: Geometry, last: bool) -> Tensor:
     """Return uninitialised memory for the output, in channels_last if ``last``."""
     size = (n, channels, *geometry.output_size)
@@ -293,9 +301,34 @@ def _write(places: Tensor, output: Tensor, geometry: Geometry) -> None:
     if min(top, left) < 0 or top + y > size[0] or left + x > size[1]:
         output.zero_()
     output = output.view(n, groups, outputs, y, x)
+    if not is_on_cpu(places) and (ordered := _in_order(places, geometry)) is not None:
+        output.view(ordered.shape).copy_(ordered)  # one kernel; a CPU is faster with a copy for each phase
+        return
     vertical, horizontal = _pixels_of_phases(sh, top, height, y), _pixels_of_phases(sw, left, width, x)
     for (i, (rows, down)), (j, (columns, across)) in itertools.product(enumerate(vertical), enumerate(horizontal)):
         output[..., rows, columns] = places[..., down, i, across, j]
+
+
+def _in_order(places: Tensor, geometry: Geometry) -> Tensor | None:
+    """View the places as the output ``(N, G, o, Y / sh, sh, X / sw, sw)``; None if no strides describe it.
+
+    With stride 2, an output may begin with the second pixel of a place. Its next pixel is the first one of the next place,
+    which is the same distance away everywhere, so that two strides are enough.
+    """
+    if type(places) is not Tensor:  # a distributed tensor has no memory of its own
+        return None
+    size, strides, offset = list(places.shape), list(places.stride()), places.storage_offset()
+    for place, padding, length in zip((3, 5), geometry.padding, geometry.output_size, strict=True):
+        pixel = place + 1
+        skipped, first = divmod(padding, size[pixel])
+        count = length // size[pixel]
+        outside = padding < 0 or length % size[pixel] or skipped + count + (first > 0) > size[place]
+        if outside or (first and size[pixel] > 2):
+            return None
+        offset += skipped * strides[place] + first * strides[pixel]
+        strides[pixel] = strides[place] - strides[pixel] if first else strides[pixel]
+        size[place] = count
+    return places.as_strided(size, strides, offset) if min(strides) >= 0 else None
 
 
 @remembered

@@ -79,6 +79,11 @@ def is_channels_last(x: Tensor) -> bool:
     return inner_first and 0 not in x.shape and of_c != 0 and of_h * h != of_c
 
 
+def is_on_cpu(x: Tensor) -> bool:
+    """Whether ``x`` is on a CPU, where how much memory a computation touches decides, not its number of operations."""
+    return x.device.type == "cpu"
+
+
 def strides_of(size: Sequence[int], last: bool) -> tuple[int, ...]:
     """Return the strides of ``(N, C, H, W)`` in channels_last if ``last``, else in PyTorch's usual memory format."""
     _, c, h, w = size
@@ -87,7 +92,7 @@ def strides_of(size: Sequence[int], last: bool) -> tuple[int, ...]:
 
 def _has_one_position(x: Tensor, kernel_size: Pair, stride: Pair, padding: Pair, dilation: Pair, groups: int) -> bool:
     """Whether one matrix product will do, which on a CPU is three times as fast as PyTorch's convolution."""
-    if x.device.type != "cpu" or groups > 1 or plain_only():
+    if not is_on_cpu(x) or groups > 1 or plain_only():
         return False
     axes = zip(x.shape[2:], kernel_size, stride, padding, dilation, strict=True)
     return all(conv_output_size(*axis) == 1 for axis in axes)

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from dcgan.conv_transpose import ALGORITHMS, ConvTranspose2d, conv_transpose2d
+from dcgan.conv_transpose import algorithms as implementations
 from dcgan.conv_transpose.algorithms import convolution_matrix
 from dcgan.conv_transpose.arithmetic import Geometry, conv_output_size, output_padding_for, same_padding
 
@@ -416,6 +417,34 @@ def test_auto_is_the_fastest_where_it_is(monkeypatch, inputs, outputs, side, lay
     conv_transpose2d(*given, **arguments)
     conv_transpose2d(*(tensor.to("meta") for tensor in given), **arguments)
     assert called == [on_cpu, elsewhere]
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last], ids=str)
+def test_what_a_gpu_would_compute_is_the_same(monkeypatch, memory_format):
+    views = []
+
+    def in_order(places, geometry):
+        views.append(real_in_order(places, geometry))
+        return views[-1]
+
+    real_in_order = implementations._in_order
+    monkeypatch.setattr(implementations, "_in_order", in_order)
+    monkeypatch.setattr(implementations, "is_on_cpu", lambda x: False)
+    beyond = {"kernel_size": 2, "stride": 2, "padding": 1, "output_padding": 2, "dilation": 3, "groups": 1}
+    for size, geometry in itertools.product([(4, 4), (1, 5)], [*GEOMETRIES, beyond]):
+        layer = torch.nn.ConvTranspose2d(4, 6, **geometry, dtype=torch.float64).to(memory_format=memory_format)
+        x = torch.randn(2, 4, *size, dtype=torch.float64).to(memory_format=memory_format).requires_grad_()
+        try:
+            expected = layer(x)
+        except RuntimeError:  # padding crops everything
+            continue
+        how = [geometry[name] for name in ("stride", "padding", "output_padding", "groups", "dilation")]
+        ours = conv_transpose2d(x, layer.weight, layer.bias, *how, algorithm="subpixel")
+        torch.testing.assert_close(ours, expected)
+        inputs, direction = (x, layer.weight), torch.randn_like(expected)
+        torch.testing.assert_close(*(torch.autograd.grad(output, inputs, direction) for output in (ours, expected)))
+    assert any(view is None for view in views)
+    assert sum(view is not None for view in views) > 20
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
