@@ -4,6 +4,7 @@ A step is some four hundred kernels. A GPU runs most of them in microseconds, so
 """
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
@@ -39,7 +40,7 @@ class RecordedSteps:
 
     def __init__(self) -> None:
         # All on one stream, because autograd delivers each gradient on the stream where its weight was first used.
-        self.stream, self.memory = torch.cuda.Stream(), torch.cuda.graph_pool_handle()
+        self.stream, self.memory = _stream(), torch.cuda.graph_pool_handle()
         self.graphs: dict[tuple[bool, bool], tuple[torch.cuda.CUDAGraph, dict[str, Tensor]] | None] = {}
         self.held: Inputs | None = None  # the tensors from which all recordings read their inputs
 
@@ -101,6 +102,12 @@ class RecordedSteps:
             scalars = engine.train_step(state, config, real, labels, statistics=statistics)
         torch.cuda.current_stream().wait_stream(self.stream)
         return scalars
+
+
+@cache
+def _stream() -> torch.cuda.Stream:
+    """One stream for all runs of a sweep, because matrix products keep tens of megabytes for each stream they ran on."""
+    return torch.cuda.Stream()
 
 
 def _put(value: Tensor | float | None, place: Any) -> None:

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import gc
 
 import pytest
 import torch
@@ -93,6 +94,16 @@ def test_a_recorded_step_that_is_not_finite_is_stopped_before_the_update():
         assert torch.equal(parameter, before[name])
     assert all(parameter.isfinite().all() for parameter in state.generator.parameters())
     assert state.step == STEPS - 1
+
+
+@gpu
+def test_the_runs_of_a_sweep_leave_no_memory_behind():
+    held = []
+    for _ in range(3):
+        trained(a_config(), cuda_graphs.RecordedSteps())
+        gc.collect()
+        held.append(torch.cuda.memory_allocated())
+    assert held[2] - held[0] < 2**20
 
 
 @gpu
