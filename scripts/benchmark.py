@@ -12,7 +12,7 @@ algorithms  which of our algorithms to measure; the default is all
 seconds     layer: how long to repeat each layer's forward pass, and again both passes; step: how long to repeat all
             steps; data: how long to read batches in each way. Ratios are medians over the turns,
             so they differ a little from the ratio of the median times
-device      cpu or cuda
+device      cpu or cuda. On a GPU, calls are recorded, as in training, products round to TF32, and matrix is left out
 
 step        time whole training steps with each way to upsample, taking turns in one process. Ratios are to the
             built-in layer; below 1 is faster. The settings describe the run, such as data.image_size=64 batch_size=64

@@ -116,6 +116,14 @@ def test_a_difference_is_claimed_only_if_it_is_larger_than_the_seeds_own(tmp_pat
     assert lines[-2].endswith("bold where zero is not in it.")  # no interval, so none by chance
 
 
+def test_differences_that_cancel_are_zero_and_yet_an_effect(tmp_path):
+    base = [run(tmp_path, [v], seed) for seed, v in enumerate([0.95, 0.96])]
+    other = [run(tmp_path, [v], seed, width=64) for seed, v in enumerate([0.96, 0.95])]
+    lines = reporting.verdict(sweep(tmp_path, base + other), ["frechet_classifier_distance"])
+    assert lines[0] == "- width=64 and width=null differ in nothing by more than the seeds do."
+    assert any(line.startswith("| width=64 | +0 (-0.13 to +0.13) |") for line in lines)
+
+
 def test_a_setting_without_any_effect_is_named(tmp_path):
     """The report does not say that it differs by no more than the seeds do."""
     base = [run(tmp_path, [v], seed) for seed, v in enumerate([2.0, 5.0, 9.0])]

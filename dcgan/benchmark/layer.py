@@ -159,9 +159,14 @@ def table(rows: list[Row]) -> str:
     ]
     for row in rows:
         peak = "" if row.peak is None else f"{row.peak / 1e6:.0f}"
-        forward, both = (f"{r.seconds * 1e3:.2f} | {r.ratio:.2f}" for r in (row.forward, row.both))
+        forward, both = (f"{_milliseconds(r.seconds)} | {r.ratio:.2f}" for r in (row.forward, row.both))
         lines.append(f"| {row.case.name} | {row.candidate} | {forward} | {both} | {row.gflops:.0f} | {peak} |")
     return "\n".join(lines)
+
+
+def _milliseconds(seconds: float) -> str:
+    """Three significant digits, as layers take from microseconds to seconds."""
+    return f"{seconds * 1e3:.3g}" if seconds < 0.9995 else f"{seconds * 1e3:.0f}"
 
 
 def summary(rows: list[Row]) -> str:

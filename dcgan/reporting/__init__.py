@@ -127,8 +127,9 @@ def compare(sweep: Sweep, name: str) -> list[Difference]:
         differences = np.array([values[seed] - base[seed] for seed in values.keys() & base.keys()])
         mean = low = high = math.nan
         if len(differences) > 1:
-            mean = float(differences.mean())
-            if np.ptp(differences) > 1e-9 * np.abs(differences).max():  # equal differences are chance, not certainty
+            rounding = 1e-9 * np.abs(differences).max()
+            mean = float(differences.mean()) if abs(differences.mean()) > rounding else 0.0
+            if np.ptp(differences) > rounding:  # equal differences are chance, not certainty
                 low, high = map(float, stats.ttest_1samp(differences, 0).confidence_interval(CONFIDENCE))
         found.append(Difference(name, mean, low, high, len(differences)))
     return found
@@ -145,7 +146,7 @@ def verdict(sweep: Sweep, names: Sequence[str]) -> list[str]:
         claims = [difference.words for difference in found if difference.is_claimed]
         if all(difference.seeds < 2 for difference in found):
             lines.append(f"- {label} and {first} have too few seeds in common to say anything.")
-        elif all(difference.mean == 0 for difference in found):
+        elif all(difference.mean == 0 and math.isnan(difference.low) for difference in found):
             lines.append(f"- {label} gives the very numbers of {first}: the setting has had no effect.")
         elif not claims:
             lines.append(f"- {label} and {first} differ in nothing by more than the seeds do.")
