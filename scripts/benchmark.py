@@ -124,9 +124,9 @@ def benchmark_layer(options: LayerOptions) -> None:
     if device.type == "cuda":  # one precision for convolutions and matrix products, or they do not compare
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
         torch.backends.cudnn.benchmark = True
-        algorithms = [
-            name for name in algorithms if name != "matrix"
-        ]  # its size is computed on the GPU: not recordable
+        if options.algorithms and "matrix" in algorithms:
+            raise UserError(f"algorithms={options.algorithms}: matrix cannot be recorded on a GPU; leave it out")
+        algorithms = [name for name in algorithms if name != "matrix"]
 
     with turns.memory_given_back():  # so memory comes before timing
         cases = [case for size in sizes for case in layer.cases(size)]
