@@ -34,8 +34,8 @@ Algorithm = Callable[[Tensor, Tensor, Geometry], Tensor]
 ELEMENTS_PER_CHUNK = 2**19
 # Up to this many output channels, `subpixel` is faster on a CPU than `gemm`: 0.5 to 0.95 of the time, with backward.
 FEW_CHANNELS = 8
-# With more, it is faster in channels_last, as long as its border costs at most this many products per output number:
-# 0.94 to 1 of the time with AVX2, 0.7 to 0.9 with AVX-512 (AMD). In the usual format, it rounds more than `gemm`.
+# With more, it is faster as long as its border costs at most this many products per output number:
+# 0.85 to 1 of the time with AVX2, 0.65 to 0.9 with AVX-512 (AMD).
 CHEAP_BORDER = 600
 # With more phases than this, a small copy or convolution for each takes longer than one additional large one.
 MANY_PHASES = 16
@@ -167,8 +167,11 @@ def subpixel(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     n, groups, outputs = x.shape[0], geometry.groups, weight.shape[1]
     blocks = kernel_blocks(weight, geometry)
     down, across, _, sh, sw, _ = blocks.shape
-    last = is_channels_last(x) or is_channels_last(weight)
-    places = convolve(x, _taps(blocks, groups, last), padding=(down - 1, across - 1), groups=groups)
+    inside = last = is_channels_last(x) or is_channels_last(weight)
+    if not last and is_on_cpu(x) and outputs > FEW_CHANNELS and groups == 1 and not plain_only():
+        # A CPU convolves many channels faster, and with less rounding, in channels_last. The older vmap lacks `to`.
+        inside, x = True, x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+    places = convolve(x, _taps(blocks, groups, inside), padding=(down - 1, across - 1), groups=groups)
     places = places.reshape(n, groups, sh, sw, outputs, *places.shape[2:]).permute(0, 1, 4, 5, 2, 6, 3)
     if plain_only():
         return _image(places, geometry, last)
@@ -178,9 +181,9 @@ def subpixel(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
 
 
 def auto(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
-    """The fastest for a DCGAN's layers: `subpixel`, or on a CPU, for many output channels, mostly `gemm`.
+    """The fastest for a DCGAN's layers: `subpixel`, or on a CPU, for many output channels, sometimes `gemm`.
 
-    There, it is `subpixel` in channels_last if the stride divides the kernel and the maps are not too small.
+    There, too, it is `subpixel` if the stride divides the kernel and the maps are not too small.
 
     On every device it is `phase` for dilation, because the others would multiply by the inserted zeros. Unless the
     stride makes too many phases, it is also `phase` for groups, because a grouped convolution computes their many small
@@ -190,14 +193,14 @@ def auto(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     if max(geometry.dilation) > 1 or (few_phases and (geometry.groups > 1 or torch.compiler.is_exporting())):
         return phase(x, weight, geometry)
     many = is_on_cpu(x) and weight.shape[1] > FEW_CHANNELS and geometry.groups == 1 and not plain_only()
-    return (gemm if many and not _has_cheap_border(x, weight, geometry) else subpixel)(x, weight, geometry)
+    return (gemm if many and not _has_cheap_border(weight, geometry) else subpixel)(x, weight, geometry)
 
 
-def _has_cheap_border(x: Tensor, weight: Tensor, geometry: Geometry) -> bool:
+def _has_cheap_border(weight: Tensor, geometry: Geometry) -> bool:
     """Whether `subpixel` takes less time than `gemm` on a CPU, although it computes each phase beyond its own pixels."""
     axes = list(zip(geometry.input_size, geometry.kernel_size, geometry.stride, strict=True))
     fills_up = any(kernel % stride for _, kernel, stride in axes)  # with zeros, to a multiple of the stride
-    if fills_up or not (is_channels_last(x) or is_channels_last(weight)):
+    if fills_up:
         return False
     border = math.prod(1 + (kernel // stride - 1) / size for size, kernel, stride in axes) - 1
     products = weight.shape[0] * math.prod(kernel // stride for _, kernel, stride in axes)
