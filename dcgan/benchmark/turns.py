@@ -1,7 +1,8 @@
 """Measure so that a noisy machine gives the same result twice.
 
 The candidates take turns in one process, and the result is the median of the ratios within a turn: whatever
-slows the machine down for a while slows down both candidates.
+slows the machine down for a while slows down both candidates. Each turn has its own order, so that no candidate
+always finds the caches and the free memory as the same other one leaves them.
 """
 
 import ctypes
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from random import Random
 
 import torch
 
@@ -24,16 +26,18 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 def in_turns(
     functions: dict[str, Callable[[], object]], device: torch.device, seconds: float
 ) -> dict[str, list[float]]:
-    """Call the functions one after the other, again and again, and return their wall times in seconds."""
+    """Call the functions one after the other, again and again, each time in another order; return wall times in seconds."""
     times: dict[str, list[float]] = {name: [] for name in functions}
+    names, random = list(functions), Random(0)
     for function in functions.values():  # the first call may set things up
         function()
     start = time.perf_counter()
     while time.perf_counter() - start < seconds or len(times[next(iter(times))]) < 5:
-        for name, function in functions.items():
+        random.shuffle(names)
+        for name in names:
             _wait(device)
             before = time.perf_counter()
-            function()
+            functions[name]()
             _wait(device)
             times[name].append(time.perf_counter() - before)
     return times
