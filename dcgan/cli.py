@@ -332,8 +332,13 @@ def sentence(error: BaseException, schema: Any = Config) -> str:
 def _of_hydra(error: HydraException) -> str | None:
     """The message of an error in an override itself; None for any other, whose cause says more."""
     if isinstance(error, MissingConfigException) and error.options is not None:
-        group, _, chosen = str(error.missing_cfg_file).rpartition("/")
-        return f"{group}={chosen} is unknown; choose one of {', '.join(error.options)}"
+        missing = Path(str(error.missing_cfg_file))
+        group, chosen, known = missing.parent, missing.name, error.options
+        own = CONFIG_DIR / missing.parts[0]
+        if own.is_dir():  # Hydra leaves out what lies in subdirectories
+            group, chosen = Path(own.name), missing.relative_to(own.name).as_posix()
+            known = sorted(path.relative_to(own).with_suffix("").as_posix() for path in own.rglob("*.yaml"))
+        return f"{group.as_posix()}={chosen} is unknown; choose one of {', '.join(known)}"
     if isinstance(error, OverrideParseException):
         return f"{error.override!r} is not of the form setting=value, such as steps=100 or 'optim.betas=[0,0.9]'"
     several = re.match(r"Ambiguous value for argument '(.*)'", str(error))

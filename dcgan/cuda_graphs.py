@@ -40,7 +40,7 @@ class RecordedSteps:
 
     def __init__(self) -> None:
         # All on one stream, because autograd delivers each gradient on the stream where its weight was first used.
-        self.stream, self.memory = _stream(), torch.cuda.graph_pool_handle()
+        self.stream, self.memory = _stream(torch.cuda.current_device()), torch.cuda.graph_pool_handle()
         self.graphs: dict[tuple[bool, bool], tuple[torch.cuda.CUDAGraph, dict[str, Tensor]] | None] = {}
         self.held: Inputs | None = None  # the tensors from which all recordings read their inputs
 
@@ -105,9 +105,9 @@ class RecordedSteps:
 
 
 @cache
-def _stream() -> torch.cuda.Stream:
+def _stream(device: int) -> torch.cuda.Stream:
     """One stream for all runs of a sweep, because matrix products keep tens of megabytes for each stream they ran on."""
-    return torch.cuda.Stream()
+    return torch.cuda.Stream(device)
 
 
 def _put(value: Tensor | float | None, place: Any) -> None:

@@ -29,6 +29,17 @@ def test_each_change_is_a_function_of_its_numbers_and_passes_gradients_on(images
     assert (gradient.flatten(1).abs().sum(1) > 0).all()
 
 
+def test_each_change_has_numbers_of_its_own(images):
+    used = []
+    for number in range(NUMBERS):
+        other = numbers()
+        other[number] = numbers(seed=1)[number]
+        used.append(
+            [c for c in Change if not torch.equal(augmented(images, [c], other), augmented(images, [c], numbers()))]
+        )
+    assert used == [[Change.color]] * 3 + [[Change.translation]] * 2 + [[Change.cutout]] * 2
+
+
 def test_nothing_asked_for_nothing_done(images):
     assert augmented(images, [], numbers()) is images
 

@@ -38,6 +38,16 @@ def test_the_layers_are_those_of_the_generators():
     assert layer.cases(64)[1].products == 64 * 16 * 512 * 256 * 16
 
 
+def test_every_turn_has_an_order_of_its_own():
+    called = []
+    names = ["a", "b", "c"]
+    times = turns.in_turns({name: lambda name=name: called.append(name) for name in names}, CPU, 0.05)
+    orders = [tuple(called[at : at + 3]) for at in range(3, len(called), 3)]  # the first calls set things up
+    assert all(sorted(order) == names for order in orders)
+    assert len(set(orders)) == 6
+    assert {len(one) for one in times.values()} == {len(orders)}
+
+
 def test_ratios_are_to_the_faster_built_in_of_the_same_turn():
     first, second = layer.BUILT_IN
     results = layer._ratios({first: [4.0, 8.0, 4.0], second: [2.0, 4.0, 2.0], "auto": [1.0, 8.0, 3.0]})

@@ -23,7 +23,7 @@ def config():
 
 @pytest.fixture
 def batch():
-    return torch.rand(6, 1, 28, 28) * 2 - 1, torch.arange(6)
+    return torch.rand(6, 1, 28, 28, generator=torch.Generator().manual_seed(0)) * 2 - 1, torch.arange(6)
 
 
 def test_a_seed_gives_the_same_networks_whatever_was_drawn_before(config):
@@ -307,6 +307,20 @@ def test_two_draws_of_what_the_discriminator_is_shown_are_independent(config, ba
         assert torch.corrcoef(torch.stack([one.flatten(), two.flatten()]))[0, 1].abs() < 0.1
     for drawn in noise:
         assert drawn.std() == pytest.approx(0.5 * 0.7, rel=0.05)
+
+
+def test_each_process_draws_its_own_changes_and_its_share_of_the_latents(config, batch, monkeypatch):
+    config.loss.augment, config.loss.instance_noise = ["color"], 0.1
+    state, (real, labels) = engine.build(config, 10, CPU), batch
+    alone = engine.inputs(state, config, torch.cat([real, real]), torch.cat([labels, labels]))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    shares = []
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        shares.append(engine.inputs(state, config, real, labels))
+    assert torch.equal(torch.cat([share.latents for share in shares]), alone.latents)
+    assert (shares[0].changes != shares[1].changes).all()
+    assert (shares[0].noise != shares[1].noise).all()
 
 
 def test_the_discriminator_sees_nothing_but_what_is_shown(config, batch):

@@ -179,5 +179,8 @@ def test_what_cannot_be_drawn_is_a_sentence(settings, message):
 
 def test_uneven_overlap_is_told():
     uneven, even = (explain.text(explain.Example(3, kernel_size, stride=2)) for kernel_size in (3, 4))
-    assert "along an axis: 1 to 2, so that a constant input comes out uneven" in uneven
-    assert "along an axis: 2 everywhere: with equal weights a constant input stays even" in even
+    assert "along an axis and away from the border: 1 to 2, so that a constant input comes out uneven" in uneven
+    assert (
+        "along an axis and away from the border: 2 everywhere: with equal weights a constant input stays even there"
+        in even
+    )

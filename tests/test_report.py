@@ -1,5 +1,6 @@
 """``scripts/report.py`` claims the differences that exceed those between seeds, and no others."""
 
+import math
 import shutil
 
 import pytest
@@ -122,6 +123,14 @@ def test_differences_that_cancel_are_zero_and_yet_an_effect(tmp_path):
     lines = reporting.verdict(sweep(tmp_path, base + other), ["frechet_classifier_distance"])
     assert lines[0] == "- width=64 and width=null differ in nothing by more than the seeds do."
     assert any(line.startswith("| width=64 | +0 (-0.13 to +0.13) |") for line in lines)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_measure_that_is_not_finite_is_no_lack_of_effect(tmp_path, value):
+    base = [run(tmp_path, [v], seed) for seed, v in enumerate([1.0, 2.0])]
+    other = [run(tmp_path, [v], seed, width=64) for seed, v in enumerate([value, 1.0])]
+    lines = reporting.verdict(sweep(tmp_path, base + other), ["frechet_classifier_distance"])
+    assert lines[0] == "- width=64 and width=null differ in nothing by more than the seeds do."
 
 
 def test_a_setting_without_any_effect_is_named(tmp_path):

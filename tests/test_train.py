@@ -296,6 +296,8 @@ BAD_INPUT = [
     (["steps=1e3"], "steps=1000.0 must be a whole number, written like 1000"),
     (["loss.r1=much"], "loss.r1=much must be a number"),
     (["data=5"], "data=5 is unknown; choose one of celeba"),
+    (["experiment=foo"], "experiment=foo is unknown; choose one of auxiliary, averages, claims/momentum"),
+    (["hydra/launcher=foo"], "hydra/launcher=foo is unknown; choose one of basic"),
     (["loss=null"], "loss=null is unknown; choose one of hinge"),
     (
         ["data.augment=flip"],

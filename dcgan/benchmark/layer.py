@@ -165,7 +165,7 @@ def table(rows: list[Row]) -> str:
 
 
 def _milliseconds(seconds: float) -> str:
-    """Three significant digits, as layers take from microseconds to seconds."""
+    """Up to three significant digits, as layers take from microseconds to seconds."""
     return f"{seconds * 1e3:.3g}" if seconds < 0.9995 else f"{seconds * 1e3:.0f}"
 
 

@@ -18,7 +18,9 @@ from random import Random
 import torch
 
 from dcgan.device import forget_peak_memory, peak_memory
+from dcgan.progress import Progress
 
+LONG = 5  # seconds of turns that show progress
 # Parameters of mallopt(3): how much free memory is kept, and from which size on a tensor gets memory of its own.
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
@@ -32,7 +34,9 @@ def in_turns(
     for function in functions.values():  # the first call may set things up
         function()
     start = time.perf_counter()
-    while time.perf_counter() - start < seconds or len(times[next(iter(times))]) < 5:
+    progress = Progress(total=round(seconds), desc="seconds", disable=seconds < LONG)
+    while (passed := time.perf_counter() - start) < seconds or len(times[names[0]]) < 5:
+        progress.update(min(round(passed), progress.total) - progress.n)
         random.shuffle(names)
         for name in names:
             _wait(device)
@@ -40,6 +44,7 @@ def in_turns(
             functions[name]()
             _wait(device)
             times[name].append(time.perf_counter() - before)
+    progress.close()
     return times
 
 

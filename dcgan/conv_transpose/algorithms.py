@@ -24,7 +24,7 @@ from dcgan.conv_transpose.arithmetic import (
     effective_kernel_size,
     transpose_padding,
 )
-from dcgan.conv_transpose.convolution import convolve, is_channels_last, is_on_cpu, strides_of
+from dcgan.conv_transpose.convolution import convolve, is_channels_last, is_on_cpu, is_on_gpu, strides_of
 from dcgan.conv_transpose.cutting import ALL, bordered, cropped, kernel_blocks, like_products, part, spread
 from dcgan.conv_transpose.graphs import loses_writes, plain_only, remembered
 
@@ -35,7 +35,7 @@ ELEMENTS_PER_CHUNK = 2**19
 # Up to this many output channels, `subpixel` is faster on a CPU than `gemm`: 0.5 to 0.95 of the time, with backward.
 FEW_CHANNELS = 8
 # With more, it is faster as long as its border costs at most this many products per output number:
-# 0.84 to 1.04 of the time with AVX2, 0.68 to 1 with AVX-512 (AMD), in both formats.
+# 0.92 to 1.04 of the time with AVX2, 0.72 to 1.03 with AVX-512 (AMD).
 CHEAP_BORDER = 600
 # With more phases than this, a small copy or convolution for each takes longer than one additional large one.
 MANY_PHASES = 16
@@ -181,9 +181,9 @@ def subpixel(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
 
 
 def auto(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
-    """The fastest for a DCGAN's layers: `subpixel`, or on a CPU, for many output channels, sometimes `gemm`.
+    """About the fastest for a DCGAN's layers: `subpixel`, or on a CPU, for many output channels, sometimes `gemm`.
 
-    There, too, it is `subpixel` if the stride divides the kernel and the maps are not too small.
+    There, too, it is `subpixel` if the stride divides the kernel and the maps are not too small for their channels.
 
     On every device it is `phase` for dilation, because the others would multiply by the inserted zeros. Unless the
     stride makes too many phases, it is also `phase` for groups, because a grouped convolution computes their many small
@@ -198,12 +198,12 @@ def auto(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
 
 def _has_cheap_border(weight: Tensor, geometry: Geometry) -> bool:
     """Whether `subpixel` takes less time than `gemm` on a CPU, although it computes each phase beyond its own pixels."""
-    axes = list(zip(geometry.input_size, geometry.kernel_size, geometry.stride, strict=True))
-    fills_up = any(kernel % stride for _, kernel, stride in axes)  # with zeros, to a multiple of the stride
-    if fills_up:
+    steps = [k if size == 1 else s for size, k, s in zip(*geometry[:3], strict=True)]  # the sides of a block
+    axes = list(zip(geometry.input_size, geometry.kernel_size, steps, strict=True))
+    if any(kernel % step for _, kernel, step in axes):  # zeros would fill up the last block
         return False
-    border = math.prod(1 + (kernel // stride - 1) / size for size, kernel, stride in axes) - 1
-    products = weight.shape[0] * math.prod(kernel // stride for _, kernel, stride in axes)
+    border = math.prod(1 + (kernel // step - 1) / size for size, kernel, step in axes) - 1
+    products = weight.shape[0] * math.prod(kernel // step for _, kernel, step in axes)
     return border * products <= CHEAP_BORDER
 
 
@@ -262,16 +262,20 @@ def _parts(n: int, numbers: int) -> tuple[Sequence[int], int]:
 def _taps(blocks: Tensor, groups: int, last: bool) -> Tensor:
     """Return the blocks as the kernel ``(G * sh * sw * o, c, down, across)`` of an ordinary convolution, so flipped."""
     down, across, inputs, sh, sw, outputs = blocks.shape
-    flipped = [block for row in reversed(blocks.unbind()) for block in reversed(row.unbind())]
-    taps = (groups * sh * sw * outputs, inputs // groups, down, across)
-    if last and not is_on_cpu(blocks):  # one kernel does it all, if it has to join at most four dimensions
-        shape = (groups, inputs // groups, sh, sw * outputs)
-        joined = torch.stack([block.reshape(shape).permute(0, 2, 3, 1).flatten(0, 1) for block in flipped], dim=2)
-        return joined.reshape(taps[0], down, across, taps[1]).permute(0, 3, 1, 2)
-    joined = torch.cat(flipped).reshape(down, across, groups, inputs // groups, sh * sw * outputs)
+    channels, c = groups * sh * sw * outputs, inputs // groups
+    if down * across > MANY_PHASES:
+        joined = blocks.flip(0, 1)
+    else:  # the same with one pass less over memory
+        flipped = [block for row in reversed(blocks.unbind()) for block in reversed(row.unbind())]
+        if last and is_on_gpu(blocks):  # one kernel does it all, if it has to join at most four dimensions
+            rows = [block.reshape(groups, c, sh, sw * outputs).permute(0, 2, 3, 1) for block in flipped]
+            joined = torch.stack([row.reshape(groups * sh, sw * outputs, c) for row in rows], dim=2)
+            return joined.reshape(channels, down, across, c).permute(0, 3, 1, 2)
+        joined = torch.cat(flipped)
+    joined = joined.reshape(down, across, groups, c, sh * sw * outputs)
     if last:
-        return joined.permute(2, 4, 0, 1, 3).reshape(taps[0], down, across, taps[1]).permute(0, 3, 1, 2)
-    return joined.permute(2, 4, 3, 0, 1).reshape(taps)
+        return joined.permute(2, 4, 0, 1, 3).reshape(channels, down, across, c).permute(0, 3, 1, 2)
+    return joined.permute(2, 4, 3, 0, 1).reshape(channels, c, down, across)
 
 
 def _room(like: Tensor, n: int, channels: int, geometry: Geometry, last: bool) -> Tensor:
@@ -304,7 +308,7 @@ def _write(places: Tensor, output: Tensor, geometry: Geometry) -> None:
     if min(top, left) < 0 or top + y > size[0] or left + x > size[1]:
         output.zero_()
     output = output.view(n, groups, outputs, y, x)
-    if not is_on_cpu(places) and (ordered := _in_order(places, geometry)) is not None:
+    if is_on_gpu(places) and (ordered := _in_order(places, geometry)) is not None:
         output.view(ordered.shape).copy_(ordered)  # one kernel; a CPU is faster with a copy for each phase
         return
     vertical, horizontal = _pixels_of_phases(sh, top, height, y), _pixels_of_phases(sw, left, width, x)
@@ -322,11 +326,9 @@ def _in_order(places: Tensor, geometry: Geometry) -> Tensor | None:
         return None
     size, strides, offset = list(places.shape), list(places.stride()), places.storage_offset()
     for place, padding, length in zip((3, 5), geometry.padding, geometry.output_size, strict=True):
-        pixel = place + 1
-        skipped, first = divmod(padding, size[pixel])
-        count = length // size[pixel]
-        outside = padding < 0 or length % size[pixel] or skipped + count + (first > 0) > size[place]
-        if outside or (first and size[pixel] > 2):
+        pixel = place + 1  # both are axes
+        (skipped, first), (count, rest) = divmod(padding, size[pixel]), divmod(length, size[pixel])
+        if padding < 0 or rest or skipped + count + (first > 0) > size[place] or (first and size[pixel] > 2):
             return None
         offset += skipped * strides[place] + first * strides[pixel]
         strides[pixel] = strides[place] - strides[pixel] if first else strides[pixel]

@@ -80,8 +80,13 @@ def is_channels_last(x: Tensor) -> bool:
 
 
 def is_on_cpu(x: Tensor) -> bool:
-    """Whether ``x`` is on a CPU, where how much memory a computation touches decides, not its number of operations."""
+    """Whether ``x`` is on a CPU."""
     return x.device.type == "cpu"
+
+
+def is_on_gpu(x: Tensor) -> bool:
+    """Whether ``x`` is on a CUDA device, where every operation costs the start of a kernel."""
+    return x.is_cuda
 
 
 def strides_of(size: Sequence[int], last: bool) -> tuple[int, ...]:

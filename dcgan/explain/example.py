@@ -100,7 +100,7 @@ def text(example: Example) -> str:
     beyond = f"Not {e.input_size}: output_padding {e.output_padding} is not smaller than the stride {e.stride}"
     least, most = arithmetic.overlap(e.kernel_size, e.stride, e.dilation)
     uneven = "so that a constant input comes out uneven unless the weights make up for it (Odena et al. 2016)"
-    even = f"{most} everywhere: with equal weights a constant input stays even"
+    even = f"{most} everywhere: with equal weights a constant input stays even there"
     overlap = f"{least} to {most}, {uneven}" if least < most else even
     after_sum = e.padding - e.output_padding
     uncovered = f"{after_sum} after" if after_sum >= 0 else f"and {-after_sum} of zeros added after"
@@ -116,7 +116,7 @@ def text(example: Example) -> str:
             f"{e.inserted_size + before + after} - {e.span} + 1 = {e.output_size}",
             f"As a sum    each input pixel adds its copy of the kernel ({e.span} x {e.span}) to a full output of "
             f"{e.full_size} x {e.full_size}, of which {_rows(e.padding)} cropped before, {uncovered}",
-            f"Overlap    taps that meet at an output pixel, along an axis: {overlap}",
+            f"Overlap    taps that meet at an output pixel, along an axis and away from the border: {overlap}",
             f"The way back    W2 = floor((W1 - F + 2P) / S) + 1 = floor(({e.output_size} - {e.span} + {2 * e.padding}) "
             f"/ {e.stride}) + 1 = {back}. {alone if back == e.input_size else beyond}",
         ]

@@ -128,7 +128,7 @@ def compare(sweep: Sweep, name: str) -> list[Difference]:
         mean = low = high = math.nan
         if len(differences) > 1:
             rounding = 1e-9 * np.abs(differences).max()
-            mean = float(differences.mean()) if abs(differences.mean()) > rounding else 0.0
+            mean = 0.0 if abs(differences.mean()) <= rounding < math.inf else float(differences.mean())
             if np.ptp(differences) > rounding:  # equal differences are chance, not certainty
                 low, high = map(float, stats.ttest_1samp(differences, 0).confidence_interval(CONFIDENCE))
         found.append(Difference(name, mean, low, high, len(differences)))

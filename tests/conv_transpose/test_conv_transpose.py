@@ -429,6 +429,7 @@ def test_what_a_gpu_would_compute_is_the_same(monkeypatch, memory_format):
     real_in_order = implementations._in_order
     monkeypatch.setattr(implementations, "_in_order", in_order)
     monkeypatch.setattr(implementations, "is_on_cpu", lambda x: False)
+    monkeypatch.setattr(implementations, "is_on_gpu", lambda x: True)
     beyond = {"kernel_size": 2, "stride": 2, "padding": 1, "output_padding": 2, "dilation": 3, "groups": 1}
     for size, geometry in itertools.product([(4, 4), (1, 5)], [*GEOMETRIES, beyond]):
         layer = torch.nn.ConvTranspose2d(4, 6, **geometry, dtype=torch.float64).to(memory_format=memory_format)
@@ -442,6 +443,11 @@ def test_what_a_gpu_would_compute_is_the_same(monkeypatch, memory_format):
         torch.testing.assert_close(ours, expected)
         inputs, direction = (x, layer.weight), torch.randn_like(expected)
         torch.testing.assert_close(*(torch.autograd.grad(output, inputs, direction) for output in (ours, expected)))
+    x, weight = (torch.randn(2, 2, 4, 4, dtype=torch.float64).to(memory_format=memory_format) for _ in range(2))
+    batched = {"check_batched_grad": True, "fast_mode": True}
+    assert torch.autograd.gradgradcheck(
+        lambda *given: conv_transpose2d(*given, None, 2, 1), (x.requires_grad_(), weight.requires_grad_()), **batched
+    )
     assert any(view is None for view in views)
     assert sum(view is not None for view in views) > 20
 
