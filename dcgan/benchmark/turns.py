@@ -34,7 +34,8 @@ def in_turns(
     for function in functions.values():  # the first call may set things up
         function()
     start = time.perf_counter()
-    progress = Progress(total=round(seconds), desc="seconds", disable=seconds < LONG)
+    bar = "{l_bar}{bar}| {remaining} left"
+    progress = Progress(total=round(seconds), desc="measuring", bar_format=bar, disable=seconds < LONG)
     while (passed := time.perf_counter() - start) < seconds or len(times[names[0]]) < 5:
         progress.update(min(round(passed), progress.total) - progress.n)
         random.shuffle(names)

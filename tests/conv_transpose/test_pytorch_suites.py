@@ -80,8 +80,8 @@ def test_op_info_samples_and_their_gradients(algorithm, dtype):
         if dtype.itemsize > 2:
             torch.testing.assert_close(mine, reference)
             continue
-        # Half precision: the error is at most that of the built-in layer or of one rounding, whichever is larger.
-        # The same sums in another order round otherwise: on a CPU with units for float16, 1 % more was seen.
+        # Half precision: the error is at most that of one rounding, or hardly larger than that of the built-in layer:
+        # the same sums in another order round otherwise, seen on a CPU that computes in float16.
         rounding, order = 1.001 * torch.finfo(dtype).eps / 2, 1.05
         given = [one.detach().double().requires_grad_() for one in tensors(sample)]
         for ours, built_in, exact in zip(mine, reference, results(theirs, given), strict=True):
