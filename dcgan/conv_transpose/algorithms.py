@@ -35,7 +35,7 @@ ELEMENTS_PER_CHUNK = 2**19
 # Up to this many output channels, `subpixel` is faster on a CPU than `gemm`: 0.5 to 0.95 of the time, with backward.
 FEW_CHANNELS = 8
 # With more, it is faster as long as its border costs at most this many products per output number:
-# 0.92 to 1.04 of the time with AVX2, 0.72 to 1.03 with AVX-512 (AMD).
+# 0.93 to 1.05 of the time with AVX2, 0.71 to 0.89 with AVX-512 (AMD).
 CHEAP_BORDER = 600
 # With more phases than this, a small copy or convolution for each takes longer than one additional large one.
 MANY_PHASES = 16
