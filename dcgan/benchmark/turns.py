@@ -50,7 +50,10 @@ def in_turns(
 
 
 def recorded(function: Callable[[], object], calls: int) -> Callable[[], None]:
-    """Record so many calls as a CUDA graph, and return what plays them back: only the GPU's time counts then."""
+    """Record so many calls as a CUDA graph, and return what plays them back: only the GPU's time counts then.
+
+    The tensors that the function reads must live as long as the graph, which does not hold them.
+    """
     stream, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
