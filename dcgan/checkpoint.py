@@ -123,4 +123,4 @@ def newest(directory: Path) -> dict[str, Any] | None:
 
 
 def _newest_first(directory: Path) -> list[Path]:
-    return sorted(directory.glob("step-*.pt"), reverse=True)
+    return sorted(directory.glob(f"step-{8 * '[0-9]'}.pt"), reverse=True)

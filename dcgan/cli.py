@@ -81,9 +81,12 @@ def run_name(name: str | None, data_name: str, overrides: Iterable[str]) -> str:
     parts = set()
     for override in overrides:
         key, _, value = override.lstrip("+~").partition("=")
+        value = value.strip("'\"")  # `quoted` has put them there
+        if key == "resume" and not is_incidental(key, value):
+            value = os.path.normpath(value)  # as Config does
         if key == "data.root" or not (is_incidental(key, value) or key == "data"):
             if key == "data.root":  # only its last part, because paths are long
-                path = Path(value.strip("'\""))
+                path = Path(value)
                 value = path.stem if path.suffix.lower() == ".zip" else path.name
             parts.add(re.sub(r"(?:[^\w.]|_)+", "_", f"{key.split('.')[-1]}_{value}").strip("_"))
     whole = "-".join([data_name, *sorted(parts)])

@@ -202,7 +202,7 @@ class Config:
     precision: Precision = Precision.float32  # in which the networks compute while training
     cuda_graphs: bool = True  # on a GPU, record each kind of step once and replay it
     compile: bool = False  # compile the networks with torch.compile; slower on a CPU
-    steps: int = 3000  # at least 1; each updates the discriminator once and the generator once
+    steps: int = 3000  # 1 to 99,999,999; each updates the discriminator once and the generator once
     batch_size: int = 32  # images per step, over all processes; at least 2
     log_every: int = 50  # losses and other scalars
     sample_every: int = 200  # a grid of generated images
@@ -220,7 +220,7 @@ class Config:
         _in_range("seed", self.seed, 0, 2**63 - 1)  # PyTorch accepts these
         for setting in ("log_every", "sample_every", "checkpoint_every", "evaluate_every"):
             _in_range(setting, getattr(self, setting), 0)
-        _in_range("steps", self.steps, 1)
+        _in_range("steps", self.steps, 1, 99_999_999)  # the digits in a checkpoint's name
         _in_range("batch_size", self.batch_size, 2)  # BatchNorm needs two images
         if self.evaluate_every:
             _in_range("evaluate_samples", self.evaluate_samples, 10)  # the least for distances between features

@@ -178,7 +178,7 @@ def beside_nearest(images: Tensor, pictures: Data) -> Image.Image:
         for some, closest in zip(images.split(GRID_ROWS), found.split(GRID_ROWS), strict=True)
         for part in (
             _enlarged(some, 1),
-            _enlarged(shown.images(closest.flatten().numpy()), closest.shape[1]),
+            _enlarged(shown[closest.flatten().numpy()], closest.shape[1]),
             "  ",
         )
     ]
@@ -194,7 +194,7 @@ def film(run: Path) -> list[Image.Image]:
     if not run.is_dir():
         raise UserError(f"run={run} is not a run directory, which format=film needs")
     frames = []
-    for path in sorted((run / "samples").glob("step-*.png")):
+    for path in sorted((run / "samples").glob(f"step-{8 * '[0-9]'}.png")):
         step = int(path.stem.removeprefix("step-"))
         frames.append(joined([f"step {step:,}", read_picture(path)], down=True))
     if not frames:

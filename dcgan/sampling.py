@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from dcgan import checkpoint, data
+from dcgan.choices import Statistics, Weights
 from dcgan.config import Config
 from dcgan.errors import UserError, is_out_of_memory
 from dcgan.images import to_uint8
@@ -127,25 +128,27 @@ class TrainedGenerator:
 
 
 def load_generator(
-    run: Path, weights: str = "ema", statistics: str = "running", truncation: float = 1.0
+    run: Path | str,
+    weights: Weights | str = Weights.ema,
+    statistics: Statistics | str = Statistics.running,
+    truncation: float = 1.0,
 ) -> TrainedGenerator:
     """Load the generator of a run directory's newest checkpoint, or of a checkpoint file.
 
     Args:
         run: the directory or the file.
-        weights: ``"ema"``, the average over the last steps, or ``"raw"``, the weights of the last step.
-        statistics: of BatchNorm: ``"running"``, gathered during training, or ``"standing"``, see
-            `use_standing_statistics`.
+        weights: the average over the last steps, or the weights of the last step.
+        statistics: of BatchNorm: gathered during training, or standing, see `use_standing_statistics`.
         truncation: the factor of the latents, above 0 and at most 1. The smaller it is, the more images resemble the
             most common ones, and each other (Brock et al. 2019, section 3.1, who redraw large numbers instead).
 
     Raises:
         UserError: if the run does not exist or has no sound checkpoint, or ``truncation`` is out of range.
+        ValueError: for unknown weights or statistics.
     """
-    assert weights in ("ema", "raw")
-    assert statistics in ("running", "standing")
     if not 0 < truncation <= 1:
         raise UserError(f"truncation={truncation} must be above 0 and at most 1")
+    run = Path(run)
     if not run.exists():
         raise UserError(f"run={run} does not exist; python -m dcgan.train makes runs in outputs/")
     state = checkpoint.newest(run / "checkpoints") if run.is_dir() else checkpoint.load_training(run)
@@ -158,7 +161,7 @@ def load_generator(
     network = Generator(config.model, config.data.image_size, config.data.channels, num_classes)
     network = to_device(network, torch.device("cpu"))
     try:
-        network.load_state_dict(state["generator_ema" if weights == "ema" else "generator"])
+        network.load_state_dict(state["generator_ema" if Weights(weights) is Weights.ema else "generator"])
     except RuntimeError as error:
         if is_out_of_memory(error):
             raise
@@ -166,7 +169,7 @@ def load_generator(
             f"run={run} holds a network of another version of dcgan; use the version that wrote it"
         ) from error
     network.truncation = truncation
-    if statistics == "standing":
+    if Statistics(statistics) is Statistics.standing:
         # Checkpoints of earlier versions lack the counts.
         use_standing_statistics(network, state.get("class_counts", [1] * num_classes) if num_classes else None)
     return TrainedGenerator(

@@ -49,6 +49,8 @@ class Options:
     def __post_init__(self) -> None:
         if not self.seconds >= 0:
             raise UserError(f"seconds={self.seconds:g} must be at least 0")
+        if self.out is not None:
+            cli.output(self.out, Path(), self.overwrite)
 
 
 @dataclass
@@ -110,7 +112,6 @@ def benchmark_layer(options: LayerOptions) -> None:
     from dcgan.progress import Progress
     from dcgan.sampling import parse_numbers
 
-    cli.output(options.out, Path(), options.overwrite)
     algorithms = options.algorithms.split(",") if options.algorithms else list(ALGORITHMS)
     if unknown := set(algorithms) - set(ALGORITHMS):
         known = ", ".join(ALGORITHMS)
@@ -148,7 +149,6 @@ def benchmark_step(options: StepOptions, config: Config) -> None:
     from dcgan.benchmark import step, turns
     from dcgan.device import choose_device
 
-    cli.output(options.out, Path(), options.overwrite)
     device = choose_device(config.device)
     height, width = config.data.image_size
     head = f"{turns.machine(device)}; batches of {config.batch_size}, {height} x {width} x {config.data.channels}"
@@ -165,7 +165,6 @@ def benchmark_data(options: DataOptions) -> None:
     from dcgan.benchmark import data, turns
     from dcgan.data.pictures import SUFFIXES
 
-    cli.output(options.out, Path(), options.overwrite)
     if options.count < 8 * data.BATCH:
         raise UserError(f"count={options.count} must be at least {8 * data.BATCH}, eight batches")
     with tempfile.TemporaryDirectory() as directory:

@@ -245,9 +245,9 @@ def write_images(
             kind = f"-class-{label}" if label >= 0 else ""
             save_png(image, out / f"seed-{seed:06d}{kind}.png")
     else:
-        with replacing(out) as partial:
+        with replacing(out) as partial, partial.open("wb") as file:  # to a path, NumPy may add .npz
             np.savez(
-                partial,
+                file,
                 images=images.permute(0, 2, 3, 1).numpy(),
                 labels=labels.numpy(),
                 seeds=np.array(seeds),

@@ -148,6 +148,7 @@ def test_the_script_prints_a_row_for_every_candidate(command, tmp_path):
         (["layer", "device=tpu"], "device=tpu is not there"),
         (["step", "seconds=-1"], "seconds=-1 must be at least 0"),
         (["layer", "sizes=32", "sizes=28"], "sizes= is given more than once"),
+        (["layer", "out=."], "out=. exists; set another out=, or overwrite=true"),
     ],
 )
 def test_a_wrong_argument_gets_a_sentence(command, arguments, message):

@@ -129,6 +129,18 @@ def test_damaged_ones_of_later_steps_do_not_displace_a_new_one(tmp_path):
     assert not (tmp_path / "step-00000020.pt").exists()
 
 
+def test_copies_under_names_of_their_own_are_left_alone(tmp_path):
+    checkpoint.save(tmp_path, 10, STATE, keep=2)
+    copies = [tmp_path / "step-keep.pt", tmp_path / "step-00000010-good.pt"]
+    for copy in copies:
+        copy.write_bytes(b"x")
+    for step in (20, 30, 40):
+        checkpoint.save(tmp_path, step, STATE, keep=2)
+    names = [path.name for path in copies] + ["step-00000030.pt", "step-00000040.pt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
+    assert checkpoint.newest(tmp_path)["step"] == 40
+
+
 class Malicious:
     def __init__(self, marker):
         self.marker = marker

@@ -26,9 +26,10 @@ def test_one_run_becomes_a_grid_files_and_arrays(command, here, tmp_path, run):
     assert done.returncode == 0, done.stderr
     assert pixels(run / "sampled.png").shape == (2 * 30 + 2, 10 * 30 + 2, 3)
 
-    done = here("sample.py", f"run={run}", "format=npz", "seeds=0-3,7", "out=some/where.npz")
+    done = here("sample.py", f"run={run}", "format=npz", "seeds=0-3,7", "out=some/where.NPZ")
     assert done.returncode == 0, done.stderr
-    with np.load(tmp_path / "some" / "where.npz") as arrays:
+    assert [path.name for path in (tmp_path / "some").iterdir()] == ["where.NPZ"]
+    with np.load(tmp_path / "some" / "where.NPZ") as arrays:
         assert arrays["images"].shape == (5, 28, 28, 1)
         assert arrays["images"].dtype == np.uint8
         assert arrays["labels"].tolist() == arrays["seeds"].tolist() == [0, 1, 2, 3, 7]
@@ -160,8 +161,8 @@ def test_a_picture_that_is_too_large_for_its_format_is_a_sentence(tmp_path):
 
 
 def test_arrays_that_cannot_be_written_leave_what_was_there(here, run, monkeypatch):
-    def full(path, **_):
-        path.write_bytes(b"half")
+    def full(file, **_):
+        file.write(b"half")
         raise OSError(28, "No space left on device")
 
     (run / "sampled.npz").write_text("mine")
@@ -191,6 +192,7 @@ def test_the_frames_of_a_film_are_of_one_size_though_the_steps_are_wider_than_th
     (tmp_path / "samples").mkdir()
     for step in (0, 200, 20000):
         Image.new("L", (32, 64)).save(tmp_path / "samples" / f"step-{step:08d}.png")
+    Image.new("L", (99, 99)).save(tmp_path / "samples" / "step-00000200 (copy).png")  # not ours
     sizes = {frame.size for frame in exploring.film(tmp_path)}
     assert len(sizes) == 1
 
@@ -357,7 +359,7 @@ def test_layers_are_the_maps_on_the_way_and_the_image_at_its_end(run):
 def test_the_nearest_training_images_stand_beside_a_copy_of_one(here, run, monkeypatch):
     monkeypatch.setattr("dcgan.evaluation.pixel_classifiers.NUMBERS", 700 * 784)
     pictures = sampling.load_generator(run).pictures()
-    copies = pictures.train.images(slice(0, 4500, 500))
+    copies = pictures.train[:4500:500]
     shown = np.array(exploring.beside_nearest(copies, pictures).convert("L"))
     height = 2 * (8 * 30 + 2)
     block = shown[-height:]

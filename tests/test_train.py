@@ -478,6 +478,22 @@ def test_names_are_short_enough_for_a_directory_and_all_different():
     assert len(os.fsencode(cli.run_name(None, "folder", [f"data.root={'图' * 90}"]))) <= cli.MAX_NAME_LENGTH
 
 
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("resume=never", "mnist5k"),
+        ("resume=auto", "mnist5k"),
+        ("resume=a/b.pt", "mnist5k-resume_a_b.pt"),
+        ("resume=./a//b.pt", "mnist5k-resume_a_b.pt"),
+        ("device=cpu", "mnist5k"),
+        ("seed=1", "mnist5k-seed_1"),
+        ("data.root=my/faces.zip", "mnist5k-root_faces"),
+    ],
+)
+def test_a_name_has_what_changes_what_is_computed_and_nothing_else(given, name):
+    assert cli.run_name(None, "mnist5k", cli.quoted([given])) == name
+
+
 def test_where_a_run_begins_is_part_of_what_it_is(here, tmp_path, tiny):
     starts = [f"outputs/tiny/checkpoints/step-000000{step}.pt" for step in (35, 40)]
     done = here("train", "-m", "experiment=smoke", "steps=42", f"resume={','.join(starts)}")

@@ -18,15 +18,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from dcgan.conv_transpose.arithmetic import (
-    Geometry,
-    Pair,
-    effective_kernel_size,
-    transpose_padding,
-)
+from dcgan.conv_transpose.arithmetic import Pair, effective_kernel_size, transpose_padding
 from dcgan.conv_transpose.convolution import convolve, is_channels_last, is_on_cpu, is_on_gpu, strides_of
 from dcgan.conv_transpose.cutting import ALL, bordered, cropped, kernel_blocks, like_products, part, spread
-from dcgan.conv_transpose.graphs import loses_writes, plain_only, remembered
+from dcgan.conv_transpose.geometry import Geometry
+from dcgan.conv_transpose.graphs import loses_writes, plain_only
 
 Algorithm = Callable[[Tensor, Tensor, Geometry], Tensor]
 
@@ -336,7 +332,6 @@ def _in_order(places: Tensor, geometry: Geometry) -> Tensor | None:
     return places.as_strided(size, strides, offset) if min(strides) >= 0 else None
 
 
-@remembered
 def _pixels_of_phases(stride: int, padding: int, places: int, output_size: int) -> tuple[tuple[slice, slice], ...]:
     """Return, for each phase along an axis, its output pixels and the places that hold them."""
     pixels = []

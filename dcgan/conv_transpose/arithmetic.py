@@ -1,11 +1,9 @@
-"""The sizes of convolutions and transposed convolutions: formulas for one axis, and `Geometry` for a whole call.
+"""The sizes of convolutions and transposed convolutions: formulas for one axis.
 
 The letters follow Stanford's course CS231n, the rest Dumoulin and Visin 2016 (arXiv 1603.07285): input size
 ``W1``, output size ``W2``, kernel ``F``, stride ``S``, padding ``P``. A dilated kernel spans
 ``d * (F - 1) + 1`` pixels, and that span takes the place of ``F`` in every formula. All sizes are in pixels.
 """
-
-from typing import NamedTuple
 
 Pair = tuple[int, int]
 
@@ -129,27 +127,3 @@ def same_crop(
         )
     before, _ = same_padding(output_size, kernel_size, stride, dilation)
     return before, full_output_size(size, kernel_size, stride, dilation) - output_size - before
-
-
-class Geometry(NamedTuple):
-    """All sizes of one transposed convolution, as ``(height, width)`` pairs, and the window that it returns.
-
-    Every framework's transposed convolution returns a window of the same full output. The window begins at
-    ``padding``, which may be negative, and has size ``output_size``. Where it reaches beyond the full output,
-    it is zero.
-    """
-
-    input_size: Pair
-    kernel_size: Pair
-    stride: Pair
-    padding: Pair
-    dilation: Pair
-    groups: int
-    output_size: Pair
-
-    @property
-    def full_size(self) -> Pair:
-        """Output size before any cropping."""
-        axes = zip(self.input_size, self.kernel_size, self.stride, self.dilation, strict=True)
-        height, width = (full_output_size(*axis) for axis in axes)
-        return height, width

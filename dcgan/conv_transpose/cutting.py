@@ -9,7 +9,8 @@ Legend: as in `algorithms`.
 import torch.nn.functional as F
 from torch import Tensor
 
-from dcgan.conv_transpose.arithmetic import Geometry, Pair, inserted_zeros
+from dcgan.conv_transpose.arithmetic import Pair, inserted_zeros
+from dcgan.conv_transpose.geometry import Geometry
 
 ALL = slice(None)
 

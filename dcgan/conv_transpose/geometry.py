@@ -1,21 +1,43 @@
-"""Turn the arguments of a call into its `Geometry`: check numbers, words and shapes, and compute only sizes."""
+"""`Geometry`, all sizes of a call, and how the arguments become one: checks of numbers, words and shapes."""
 
 from collections.abc import Iterable, Sequence
 from numbers import Integral
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from dcgan.conv_transpose.arithmetic import Geometry, Pair, full_padding, same_crop
-from dcgan.conv_transpose.graphs import remembered
+from dcgan.conv_transpose.arithmetic import Pair, full_output_size, full_padding, same_crop
 
 AXES = ("height", "width")
 NAMED_PADDINGS = ("valid", "same", "full")
 Padding = str | int | Sequence[int] | Sequence[Sequence[int]]
 
 
-@remembered
+class Geometry(NamedTuple):
+    """All sizes of one transposed convolution, as ``(height, width)`` pairs, and the window that it returns.
+
+    Every framework's transposed convolution returns a window of the same full output. The window begins at
+    ``padding``, which may be negative, and has size ``output_size``. Where it reaches beyond the full output,
+    it is zero.
+    """
+
+    input_size: Pair
+    kernel_size: Pair
+    stride: Pair
+    padding: Pair
+    dilation: Pair
+    groups: int
+    output_size: Pair
+
+    @property
+    def full_size(self) -> Pair:
+        """Output size before any cropping."""
+        axes = zip(self.input_size, self.kernel_size, self.stride, self.dilation, strict=True)
+        height, width = (full_output_size(*axis) for axis in axes)
+        return height, width
+
+
 def geometry_of(
     input_size: torch.Size,
     weight_size: torch.Size,

@@ -19,9 +19,10 @@ from torch import Tensor
 from torch.autograd import Function
 
 from dcgan.conv_transpose.algorithms import Algorithm
-from dcgan.conv_transpose.arithmetic import Geometry, Pair, conv_output_size
+from dcgan.conv_transpose.arithmetic import Pair, conv_output_size
 from dcgan.conv_transpose.convolution import convolve, correlate, is_channels_last, strides_of
 from dcgan.conv_transpose.cutting import bordered
+from dcgan.conv_transpose.geometry import Geometry
 from dcgan.conv_transpose.graphs import nests_forward_mode, plain_only
 
 # Computed once, here: PyTorch 2.11 cannot answer this in a graph.

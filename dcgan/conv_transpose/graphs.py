@@ -1,15 +1,8 @@
 """Detect where only plain operations work, without writes into memory: mostly while a graph is recorded."""
 
-from collections.abc import Callable
-from functools import lru_cache, wraps
-from typing import TypeVar, TypeVarTuple
-
 import torch
 from torch._C._functorch import TransformType, get_interpreter_stack
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
-
-Ts = TypeVarTuple("Ts")
-R = TypeVar("R")
 
 
 def plain_only() -> bool:
@@ -37,27 +30,6 @@ def loses_writes() -> bool:
 def nests_forward_mode() -> bool:
     """Whether forward mode is nested, as in ``jacfwd(jacfwd(f))``, where `Function` loses a part of the derivative."""
     return _levels(TransformType.Jvp) > 1
-
-
-def remembered(function: Callable[[*Ts], R]) -> Callable[[*Ts], R]:
-    """`functools.lru_cache` for functions of sizes, which in a graph and with fake tensors may be symbols.
-
-    It saves time: right after a large product, whose numbers have evicted Python from the CPU's cache, a dozen lines of
-    Python take a twentieth of a millisecond. Tuples must hold Python's own numbers: equal ones count as the same.
-    """
-    known = lru_cache(typed=True)(function)
-
-    @wraps(function)
-    def answer(*args: *Ts) -> R:
-        if plain_only():
-            return function(*args)
-        try:
-            hash(args)
-        except TypeError:  # symbols, or arguments that the function itself must reject
-            return function(*args)
-        return known(*args)
-
-    return answer
 
 
 def _levels(kind: TransformType) -> int:

@@ -61,7 +61,10 @@ def cifar10(config: DataConfig, root: Path) -> Source:
 
     def find() -> Path | None:
         place = root.parent if root.name == CIFAR10.base_folder else root
-        return place if (place / CIFAR10.base_folder / "batches.meta").is_file() else None
+        folder = place / CIFAR10.base_folder
+        if folder.exists() and not (folder / "batches.meta").is_file():
+            raise UserError(f"{folder} has no batches.meta, only a part of the set; delete it, or add the rest")
+        return place if folder.exists() else None
 
     place = found_or_downloaded(config, root, find, lambda aside: CIFAR10(aside, download=True))
     try:
@@ -98,9 +101,10 @@ def _read_idx(path: Path) -> npt.NDArray[np.uint8]:
     Raises:
         UserError: if the file is damaged or not in that format, or its length contradicts its header.
     """
+    content = path.read_bytes()
     try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError, zlib.error) as error:
+        content = gzip.decompress(content) if path.suffix == ".gz" else content
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise UserError(f"{path} is damaged or cut short ({error}); download it again") from error
     axes = 3 if "idx3" in path.name else 1
     if content[:4] != bytes((0, 0, 8, axes)) or len(content) < 4 + 4 * axes:

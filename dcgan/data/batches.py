@@ -37,10 +37,7 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, chosen: slice) -> Tensor:
-        return self.images(chosen)
-
-    def images(self, chosen: npt.NDArray[np.int64] | slice = slice(None)) -> Tensor:
+    def __getitem__(self, chosen: npt.NDArray[np.int64] | slice) -> Tensor:
         """Return the pictures at the chosen positions, from 0 to N - 1, uint8 ``(len(chosen), C, H, W)``."""
         return torch.from_numpy(self.store[self.rows[chosen]])
 
@@ -67,7 +64,7 @@ class ImageSet:
         )
         wanted = rows if by_class else min(rows * columns, len(self))
         spread = [group[np.linspace(0, len(group) - 1, wanted).astype(int)] for group in groups]
-        return self.images(np.stack(spread, axis=1).flatten())
+        return self[np.stack(spread, axis=1).flatten()]
 
     @cached_property
     def fingerprint(self) -> str:
@@ -149,7 +146,7 @@ class Batches:
         """Copy all pictures to the device, ``(N, C, H, W)``."""
         resident = torch.empty((len(self.data), *self.data.store.shape[1:]), dtype=torch.uint8, device=self.device)
         for chosen in torch.arange(len(self.data)).split(max(at_once, 1)):
-            resident[chosen[0] : chosen[-1] + 1] = self.data.images(chosen.numpy()).to(self.device)
+            resident[chosen[0] : chosen[-1] + 1] = self.data[chosen.numpy()].to(self.device)
         return resident
 
     def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
@@ -163,7 +160,7 @@ class Batches:
         if self.shared:
             chosen, stream = parallel.shard(chosen), parallel.per_process(stream)
         if self.resident is None:
-            images = self.data.images(chosen.numpy()).to(self.device)
+            images = self.data[chosen.numpy()].to(self.device)
         else:
             images = self.resident[chosen.to(self.device)]
         random = random_generator(self.seed, stream, step)

@@ -1,6 +1,7 @@
 """The sets whose pictures are separate files: any folder or zip archive, and CelebA."""
 
 import logging
+import zipfile
 from itertools import takewhile
 from pathlib import Path
 
@@ -119,13 +120,13 @@ def _table(files: Files, root: Path, name: str) -> dict[str, dict[str, str]] | N
     for suffix, separator in ((".csv", ","), (".txt", None)):
         places = (root / place / (name + suffix) for place in CELEBA_PLACES)
         path = next(filter(Path.is_file, places), None)
-        text = path.read_text() if path else None
-        if text is None and isinstance(files, Archive):
-            text = files.text(name + suffix)
-        if text is None:
-            continue
-        lines = [line.split(separator) for line in text.splitlines() if line.strip()]
         try:
+            text = path.read_text("utf-8") if path else None
+            if text is None and isinstance(files, Archive):
+                text = files.text(name + suffix)
+            if text is None:
+                continue
+            lines = [line.split(separator) for line in text.splitlines() if line.strip()]
             if suffix == ".csv":
                 header, lines = lines[0][1:], lines[1:]
             elif len(lines[0]) == 1:  # the number of pictures; the column names come next
@@ -135,7 +136,7 @@ def _table(files: Files, root: Path, name: str) -> dict[str, dict[str, str]] | N
             if not lines:
                 raise ValueError("no pictures")
             return {line[0]: dict(zip(header, line[1:], strict=True)) for line in lines}
-        except (IndexError, ValueError) as error:
+        except (IndexError, ValueError, zipfile.BadZipFile) as error:
             raise UserError(f"{name}{suffix} of data.root={root} is cut short or no list; download it again") from error
     return None
 

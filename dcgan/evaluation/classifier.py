@@ -103,7 +103,7 @@ def accuracy(network: Classifier, held_out: ImageSet) -> float | None:
     """Return the share of held-out images that the classifier recognises, or None if there are no such images."""
     if not len(held_out):
         return None
-    _, recognised = network.describe(held_out.images())
+    _, recognised = network.describe(held_out[:])
     return float((recognised == torch.from_numpy(held_out.labels)).float().mean())
 
 
@@ -144,4 +144,4 @@ def _train(network: Classifier, train: ImageSet, device: torch.device) -> None:
         schedule.step()
     network.eval()
     spread = torch.randperm(len(train), generator=random)[:SCALED].numpy()
-    network.scale = network.describe(train.images(spread))[0].square().mean().rsqrt().to(device)
+    network.scale = network.describe(train[spread])[0].square().mean().rsqrt().to(device)

@@ -96,7 +96,7 @@ def _some(images: ImageSet) -> tuple[Tensor, Tensor]:
     """Draw images that represent the set, with their labels, in random order, because sets are sorted."""
     order = torch.randperm(len(images), generator=random_generator(0, "outsiders"))
     chosen = order[: _max_references(images)].numpy()
-    return images.images(chosen), torch.from_numpy(images.labels[chosen])
+    return images[chosen], torch.from_numpy(images.labels[chosen])
 
 
 def _max_references(images: ImageSet) -> int:
@@ -144,7 +144,7 @@ def by_heart(known: ImageSet, labels: Tensor) -> Tensor:
     for label in labels.unique():
         own, asked = torch.from_numpy(np.flatnonzero(known.labels == int(label))), labels == label
         rows[asked] = own[torch.randint(len(own), (int(asked.sum()),), generator=random)]
-    return known.images(rows.numpy())
+    return known[rows.numpy()]
 
 
 def remarks(report: Report) -> str:

@@ -76,7 +76,7 @@ def draw_spectrum(sweep: Sweep) -> "Figure | str":
         return f"there is no spectrum: {error}"
     # Spread the rows over the set, which may be sorted.
     rows = np.linspace(0, len(found.train) - 1, min(SPECTRUM_IMAGES, len(found.train))).astype(int)
-    real, labels = spectrum(found.train.images(rows)), torch.from_numpy(found.train.labels[rows])
+    real, labels = spectrum(found.train[rows]), torch.from_numpy(found.train.labels[rows])
     frequencies = np.arange(len(real)) / (2 * (len(real) - 1))
     whole, (power, ratio) = figure(12, 4.5, 2)
     for (label, runs), (colour, style) in zip(sweep.groups.items(), looks(), strict=False):

@@ -190,14 +190,14 @@ def test_flips_and_moves_are_of_the_step_and_of_each_picture():
 def test_examples_show_a_class_per_column(digits):
     train = digits.train
     chosen = train.examples(columns=10, rows=2, by_class=True)
-    everything = train.images(np.arange(len(train)))
+    everything = train[np.arange(len(train))]
     for row in range(2):
         for column in range(10):
             matches = (everything[train.labels == column] == chosen[10 * row + column]).flatten(1).all(1)
             assert matches.any()
     assert len(train.examples(columns=4, rows=3, by_class=False)) == 12
     few = train.limited(10)
-    assert torch.equal(few.examples(columns=4, rows=3, by_class=False), few.images())
+    assert torch.equal(few.examples(columns=4, rows=3, by_class=False), few[:])
 
 
 def test_uint8_to_float_and_back_loses_nothing():

@@ -123,16 +123,35 @@ def only_gifs(root):
         Image.new("L", (16, 16)).save(root / f"{number}.gif")
 
 
-def damaged_member(root):
+def damaged_member(root, way=zipfile.ZIP_DEFLATED):
     pictures(root.parent / "whole", size=(64, 64))
     Image.effect_noise((64, 64), 50).save(root.parent / "whole" / "noise.bmp")
-    with zipfile.ZipFile(root, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(root, "w", way) as archive:
         for path in sorted((root.parent / "whole").iterdir()):
             archive.write(path, path.name)
         start = archive.getinfo("noise.bmp").header_offset
     content = bytearray(root.read_bytes())
     content[start + 60 : start + 260] = bytes([255] * 200)
     root.write_bytes(content)
+
+
+def damaged_member_of_lzma(root):
+    damaged_member(root, zipfile.ZIP_LZMA)
+
+
+def list_of_another_encoding(root):
+    celeba(root, 20)
+    path = root / "list_attr_celeba.txt"
+    path.write_bytes(path.read_bytes().replace(b"Smiling", b"Smilin\xe9"))
+
+
+def damaged_list_in_an_archive(root):
+    celeba(root.parent / "whole", 20, zipped=True)
+    (root.parent / "whole" / "img_align_celeba.zip").rename(root)
+    content = bytes(range(256)) * 9
+    with zipfile.ZipFile(root, "a") as archive:
+        archive.writestr("list_eval_partition.txt", content)
+    root.write_bytes(root.read_bytes().replace(content, bytes(1) + content[1:-1] + bytes(1)))
 
 
 def one_picture(root):
@@ -164,6 +183,13 @@ ROWS = [
     (cut_archive, [FOLDER], "data.root=in is a zip archive that was cut short; download it again"),
     (one_picture, [FOLDER], "data.root=in is a picture, not a zip archive; set it to one, or to a directory"),
     (damaged_member, [FOLDER, SIZE], "noise.bmp cannot be read from the archive (Error -3"),
+    (damaged_member_of_lzma, [FOLDER, SIZE], "noise.bmp cannot be read from the archive (Corrupt input data)"),
+    (
+        list_of_another_encoding,
+        ["data=celeba", "data.label=Smiling"],
+        "list_attr_celeba.txt of data.root=in is cut short or",
+    ),
+    (damaged_list_in_an_archive, ["data=celeba"], "list_eval_partition.txt of data.root=in is cut short or no list"),
     (
         list_that_is_a_quota_page,
         ["data=celeba"],

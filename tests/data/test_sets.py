@@ -13,6 +13,7 @@ import types
 import zipfile
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -299,6 +300,22 @@ def test_a_damaged_idx_file_is_an_error(load, tmp_path, damage, message):
     damage(root)
     with pytest.raises(UserError, match=message):
         load("mnist", root)
+
+
+def test_a_file_that_cannot_be_read_now_is_not_damaged(load, tmp_path, monkeypatch):
+    def failing(path):
+        raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+    root = idx(tmp_path / "in")
+    monkeypatch.setattr(Path, "read_bytes", failing)
+    with pytest.raises(OSError, match="Input/output error"):
+        load("mnist", root)
+
+
+def test_a_part_of_cifar_is_told_of_before_a_download(load, tmp_path):
+    (tmp_path / "in" / "cifar-10-batches-py").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"cifar-10-batches-py has no batches\.meta, only a part of the set; delete it"):
+        load("cifar10", tmp_path / "in")
 
 
 def test_debians_fashion_mnist_is_found_without_a_download(load, tmp_path, monkeypatch):

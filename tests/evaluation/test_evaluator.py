@@ -37,7 +37,7 @@ def test_apples_gpus_leave_the_classifier_to_the_cpu(found, evaluator):
 def others(found, evaluator):
     """Return ``count`` real digits with the requested labels, none of them in the reference or the floor."""
     used = {image.numpy().tobytes() for image in torch.cat([evaluator.reference, evaluator.real])}
-    images = found.train.images()
+    images = found.train[:]
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0)).tolist()  # the set is sorted
     free = [row for row in order if images[row].numpy().tobytes() not in used]
     labels = found.train.labels[free]
@@ -60,7 +60,7 @@ def test_a_class_is_compared_with_itself_for_diversity(evaluator):
 
 def test_the_classifier_is_good_and_trained_once(found, evaluator, monkeypatch):
     assert evaluator.accuracy > 0.95
-    features, _ = evaluator.classifier.describe(found.train.images(slice(0, 500)))
+    features, _ = evaluator.classifier.describe(found.train[:500])
     assert features.square().mean() == pytest.approx(1, rel=0.2)
     monkeypatch.setattr(classifier, "_train", None)
     assert classifier.classifier_of(found, CPU).digest == evaluator.classifier.digest
@@ -186,7 +186,7 @@ def test_a_report_asks_other_classifiers_and_the_same_of_real_images(evaluator, 
         by_class = {kind: order[found.train.labels[order] == kind].tolist() for kind in range(10)}
         wrong = torch.rand(count, generator=torch.Generator().manual_seed(0)) < 0.1
         shown = (labels + wrong) % 10
-        return found.train.images(np.array([by_class[k][i % 400] for i, k in enumerate(shown.tolist())]))
+        return found.train[np.array([by_class[k][i % 400] for i, k in enumerate(shown.tolist())])]
 
     report = evaluation.report(evaluator, sample, CPU)
     measure = report.measures["nearest_neighbour_error"]
@@ -209,8 +209,8 @@ def test_a_report_asks_other_classifiers_and_the_same_of_real_images(evaluator, 
 
 
 def test_copies_of_training_images_are_no_novelty(found):
-    held_out = found.held_out.images()
-    copies = found.train.images(slice(0, 4000, 8)).clone()
+    held_out = found.held_out[:]
+    copies = found.train[:4000:8].clone()
     copies[:, 0, 0, 0] = 255  # changes one pixel
     assert reports._novelty(found, held_out).value == 1
     assert reports._novelty(found, copies).value < 0.25
@@ -218,9 +218,9 @@ def test_copies_of_training_images_are_no_novelty(found):
     assert reports._novelty(found, noise).value > 1.5
     # Only pictures that the networks were shown count: the others are as new to them as held-out ones.
     few = found._replace(shown=found.train.limited(500))
-    assert reports._novelty(few, few.shown.images()).value == 0
+    assert reports._novelty(few, few.shown[:]).value == 0
     unseen = np.setdiff1d(np.arange(4500), np.searchsorted(found.train.rows, few.shown.rows))
-    assert reports._novelty(few, found.train.images(unseen[:500])).value == pytest.approx(1, abs=0.1)
+    assert reports._novelty(few, found.train[unseen[:500]]).value == pytest.approx(1, abs=0.1)
 
 
 def test_some_of_the_held_out_pictures_stand_for_all_though_they_are_sorted(monkeypatch):
@@ -235,13 +235,13 @@ def test_some_of_the_held_out_pictures_stand_for_all_though_they_are_sorted(monk
     found = data.Data(train, train, held_out, {}, None)
     monkeypatch.setattr(reports, "MAX_SVM_NUMBERS", 40)
     asked = SimpleNamespace(found=found, labels=torch.from_numpy(labels))
-    measures = reports._support_vector_machine(asked, train.images())
+    measures = reports._support_vector_machine(asked, train[:])
     assert measures["svm_agreement"].floor == pytest.approx(0.5, abs=0.2)
-    measures, by_heart = reports._nearest_neighbours(found, lambda labels, count: train.images().repeat(5, 1, 1, 1))
+    measures, by_heart = reports._nearest_neighbours(found, lambda labels, count: train[:].repeat(5, 1, 1, 1))
     assert measures["nearest_neighbour_error"].floor == by_heart == 0.5
     held_out.store[20:] = 50  # the first twenty stay as black as the training pictures
     monkeypatch.setattr(reports, "MAX_NOVELTY_QUERIES", 20)
-    assert reports._novelty(found, held_out.images(slice(20, 60))).value == pytest.approx(1)
+    assert reports._novelty(found, held_out[20:60]).value == pytest.approx(1)
 
 
 def test_a_generator_that_has_pictures_by_heart_gives_some_of_them_with_the_class_asked_for(found):
@@ -249,7 +249,7 @@ def test_a_generator_that_has_pictures_by_heart_gives_some_of_them_with_the_clas
     labels = torch.from_numpy(found.train.labels)
     given = reports.by_heart(known, labels)
     for label in range(10):
-        own = known.images(np.flatnonzero(known.labels == label)).unique(dim=0)
+        own = known[np.flatnonzero(known.labels == label)].unique(dim=0)
         drawn = given[labels == label].unique(dim=0)
         assert torch.equal(own, drawn)  # 450 draws from 30 miss none
     few = torch.from_numpy(known.labels)
@@ -276,7 +276,7 @@ def test_a_classifier_that_guesses_is_no_yardstick(found, tmp_path, caplog):
     evaluator = evaluation.Evaluator(mixed, 100, True, CPU)
     assert "no measures of features: the classifier recognises" in caplog.text
     assert evaluator.headline == "sliced_wasserstein_distance"
-    about = evaluation.report(evaluator, lambda labels, count: found.train.images(slice(0, count)), CPU)
+    about = evaluation.report(evaluator, lambda labels, count: found.train[:count], CPU)
     assert "no more than the guess of the most frequent class" in evaluation.remarks(about)
     assert "nearest_neighbour_error" in about.measures
     mixed.held_out.rows = mixed.held_out.rows[mixed.held_out.labels == 1]
