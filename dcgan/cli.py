@@ -1,7 +1,6 @@
-"""The command line: reads the settings with Hydra, and turns errors into single sentences."""
+"""The command line: reads the settings with Hydra, and ends with an exit code."""
 
 import argparse
-import difflib
 import functools
 import io
 import os
@@ -10,45 +9,26 @@ import sys
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.errors import HydraException
 from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import (
-    ConfigAttributeError,
-    ConfigKeyError,
-    OmegaConfBaseException,
-)
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from dcgan.choices import DataName
 from dcgan.config import Config, flatten, is_incidental
 from dcgan.errors import UserError, is_out_of_memory
+from dcgan.sentences import CONFIG_DIR, sentence, settings_of, unknown
 
 Options = TypeVar("Options")
 
-# In a checkout, configs/ is beside the package; in a wheel, inside it. The path is absolute because Hydra resolves
-# a relative one differently for a module that is run and a module that is imported.
-CONFIG_DIR = next(
-    path for path in (Path(__file__).parent / "configs", Path(__file__).parents[1] / "configs") if path.is_dir()
-)
 MAX_NAME_LENGTH = 200  # bytes of a directory name composed of settings; most systems allow 255
-# The messages of OmegaConf, and the sentences that replace them.
-SENTENCES = {
-    r"Value '(.*)' of type '\w+' could not be converted to Integer": "{key}={found} must be a whole number, written like 1000",
-    r"Value '(.*)' is not a valid bool": "{key}={found} must be true or false",
-    r"Value '(.*)' of type '\w+' could not be converted to Float": "{key}={found} must be a number",
-    r"Invalid value '(.*)', expected one of \[(.*)\]": "{key}={found} is unknown; choose one of {choices}",
-    r"field '\w+' is not Optional()": "{key}=null is not possible; leave it out for its default",
-    r".*is not a ListConfig()": "{key} must be a list in brackets, such as '{key}=[a,b]'",
-    r".*is not a subclass of()": "{key} is a group of settings; set one of {settings}",
-    r".*has missing mandatory value()": "{key}= is missing; --help says what it is",
-}
 
 
 def register() -> None:
@@ -121,7 +101,7 @@ def to_config(composed: DictConfig, overrides: Iterable[str]) -> Config:
     settings = OmegaConf.to_container(composed)
     assert isinstance(settings, dict)
     for key in flatten(settings).keys() - settings_of(Config).keys():
-        raise UserError(_unknown(key, Config))
+        raise UserError(unknown(key, Config))
     config = OmegaConf.to_object(composed)
     assert isinstance(config, Config)
     for setting, name in (("name", config.name), ("sweep", config.sweep)):
@@ -143,7 +123,9 @@ def check_sweeps() -> None:
             for overrides in batch:
                 composed = sweeper.hydra_context.config_loader.load_sweep_config(sweeper.config, list(overrides))
                 with open_dict(composed):
-                    given = composed.pop("hydra").overrides.task
+                    hydra = composed.pop("hydra")
+                given = hydra.overrides.task
+                _refuse_sweep_in_list(given, hydra.sweeper.params or {})
                 names.add(_name_in_sweep(to_config(composed, given), given, names))
         except Exception:  # whatever it is, it goes on; only what Hydra has written is taken back
             directory = Path(sweeper.config.hydra.sweep.dir)
@@ -154,6 +136,16 @@ def check_sweeps() -> None:
             raise
 
     Sweeper.validate_batch_is_legal = validate  # type: ignore[assignment, method-assign]
+
+
+def _refuse_sweep_in_list(overrides: Iterable[str], params: Iterable[str]) -> None:
+    """Raise a `UserError` if a run's experiment would sweep over settings, but is one of several, so that it does not."""
+    given = dict(override.split("=", 1) for override in overrides if "=" in override)
+    if left := [key for key in map(str, params) if key not in given]:
+        raise UserError(
+            f"experiment={given.get('experiment')} is a sweep of its own, over {' and '.join(left)}, which it is not in a "
+            "list of experiments; ask one at a time"
+        )
 
 
 def _name_in_sweep(config: Config, overrides: Iterable[str], others: set[str]) -> str:
@@ -184,9 +176,30 @@ def compose(arguments: list[str], usage: str | None) -> Config:
     ``--help`` prints ``usage`` and exits.
     """
     help_if_asked(arguments, usage)
+    refuse_misunderstandings(arguments)
     register()
     with initialize_config_dir(version_base="1.3", config_dir=str(CONFIG_DIR)):
         return to_config(hydra_compose("train", overrides=quoted(arguments)), arguments)
+
+
+def refuse_misunderstandings(arguments: list[str]) -> None:
+    """Raise a `UserError` for arguments of ``dcgan.train`` that Hydra takes otherwise than they are meant, or breaks on."""
+    words = {*arguments}
+    if {"-m", "--multirun"} & words and {"-c", "--cfg"} & words:
+        raise UserError("--cfg prints the settings of one run; leave out -m")
+    settings = [argument for argument in arguments if "=" in argument]
+    for argument in settings:
+        key = argument.partition("=")[0]
+        if not key:
+            raise UserError(f"{argument!r} is not of the form setting=value, such as steps=100")
+        if key.startswith("--") and (key[2:] in settings_of(Config) or (CONFIG_DIR / key[2:]).is_dir()):
+            raise UserError(f"{argument} is a setting, not an option; write {argument[2:]}")
+    _refuse_twice([argument.partition("=")[0].lstrip("+~") for argument in settings])
+
+
+def _refuse_twice(keys: list[str]) -> None:
+    if twice := next((key for key in keys if keys.count(key) > 1), None):
+        raise UserError(f"{twice}= is given more than once")
 
 
 def parse(options: type[Options], arguments: list[str], usage: str | None) -> Options:
@@ -198,9 +211,8 @@ def parse(options: type[Options], arguments: list[str], usage: str | None) -> Op
     pairs = [argument.partition("=") for argument in arguments]
     if wrong := next((key for key, equals, _ in pairs if not equals), None):
         raise UserError(f"{wrong!r} is not of the form key=value; --help lists the keys")
+    _refuse_twice([key for key, *_ in pairs])
     given = {key: _from_home(value) for key, _, value in pairs}
-    if twice := next((key for key in given if [key for key, *_ in pairs].count(key) > 1), None):
-        raise UserError(f"{twice}= is given more than once")
     try:
         # OmegaConf converts each string to the type of its field.
         parsed = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(options), given))
@@ -279,7 +291,7 @@ def exit_on_error(command: Callable[[], object]) -> None:
     except BrokenPipeError:  # the reader of the output has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except (UserError, HydraException, OmegaConfBaseException, OSError) as error:
+    except (UserError, HydraException, OmegaConfBaseException, YAMLError, OSError) as error:
         if full_error:
             raise
         fail(error)
@@ -304,59 +316,6 @@ def speaks() -> bool:
     return os.environ.get("RANK", "0") == "0" or os.environ.get("WORLD_SIZE", "1") == "1"
 
 
-def sentence(error: BaseException, schema: Any = Config) -> str:
-    """The message of an error on one line; for a mistyped setting, it suggests the nearest one."""
-    if isinstance(error, UserError):
-        return str(error)
-    if isinstance(error, HydraException) and (of_hydra := _of_hydra(error)) is not None:
-        return of_hydra
-    if isinstance(error, OSError) and error.filename is not None:
-        return (
-            f"{os.fsdecode(error.filename)} cannot be used ({error.strerror}); mend that and run the same command again"
-        )
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, OmegaConfBaseException):
-        cause = cause.__cause__
-    if isinstance(cause, ConfigKeyError | ConfigAttributeError):
-        return _unknown(str(cause.full_key or cause.key), schema)
-    text = str(error)
-    if cause is not None:
-        key, said = cause.full_key or "", str(cause.msg).splitlines()[0]  # the other lines name OmegaConf's own types
-        own = ", ".join(name for name in settings_of(schema) if name.startswith(f"{key}."))
-        ours = (
-            form.format(key=key, found=found[1], choices=found[found.lastindex or 1], settings=own)
-            for pattern, form in SENTENCES.items()
-            if (found := re.match(pattern, said))
-        )
-        text = next(ours, ": ".join(filter(None, [key, said])))
-    return " ".join(line.strip() for line in text.splitlines() if line.strip())
-
-
-def _of_hydra(error: HydraException) -> str | None:
-    """The message of an error in an override itself; None for any other, whose cause says more."""
-    if isinstance(error, MissingConfigException) and error.options is not None:
-        missing = Path(str(error.missing_cfg_file))
-        group, chosen, known = missing.parent, missing.name, error.options
-        own = CONFIG_DIR / missing.parts[0]
-        if own.is_dir():  # Hydra leaves out what lies in subdirectories
-            group, chosen = Path(own.name), missing.relative_to(own.name).as_posix()
-            known = sorted(path.relative_to(own).with_suffix("").as_posix() for path in own.rglob("*.yaml"))
-        return f"{group.as_posix()}={chosen} is unknown; choose one of {', '.join(known)}"
-    if isinstance(error, OverrideParseException):
-        return f"{error.override!r} is not of the form setting=value, such as steps=100 or 'optim.betas=[0,0.9]'"
-    several = re.match(r"Ambiguous value for argument '(.*)'", str(error))
-    return f"{several[1]} has several values; add -m for a run with each" if several else None
-
-
-def settings_of(schema: Any, prefix: str = "") -> dict[str, Any]:
-    """The types of a dataclass's settings by their full names, such as ``data.image_size``."""
-    types: dict[str, Any] = {}
-    for setting in fields(schema):
-        name = prefix + setting.name
-        types |= settings_of(setting.type, f"{name}.") if is_dataclass(setting.type) else {name: setting.type}
-    return types
-
-
 def _is_text(key: str, value: str) -> bool:
     """Whether Hydra could misread a value: a string without quotes, or a group's choice that looks like a number."""
     if key and (CONFIG_DIR / key).is_dir():
@@ -370,15 +329,3 @@ def _from_home(text: str) -> str:
     with suppress(RuntimeError):  # no such user
         return str(Path(text).expanduser()) if text.startswith("~") else text
     return text
-
-
-def _unknown(key: str, schema: Any) -> str:
-    known = settings_of(schema)
-    last = key.rpartition(".")[2]
-    near = (
-        difflib.get_close_matches(key, known, n=1, cutoff=0.7)
-        or [name for name in known if last in name]
-        or difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    )
-    hint = f"did you mean {' or '.join(near[:3])}?" if near else "--help lists the settings"
-    return f"there is no setting {key}; {hint}"

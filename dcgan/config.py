@@ -306,5 +306,5 @@ def _choice(choices: type[Choice], setting: str, value: str) -> Choice:
 
 def _in_range(setting: str, value: float, least: float, most: float = math.inf) -> None:
     if not least <= value <= most:  # also rejects nan
-        bounds = f"at least {least:g}" if most == math.inf else f"from {least:g} to {most:g}"
+        bounds = f"at least {least:g}" if most == math.inf else f"from {least:g} to {most:.8g}"
         raise UserError(f"{setting}={value} must be {bounds}")

@@ -32,6 +32,7 @@ from omegaconf import DictConfig
 from dcgan import cli
 from dcgan.config import Config
 from dcgan.errors import UserError, is_out_of_memory
+from dcgan.sentences import CONFIG_DIR
 
 LOCK, LOG = ".lock", "run.log"
 failed: list[str] = []  # names of the runs of the current sweep that failed
@@ -100,7 +101,7 @@ def discard_if_empty(run_dir: Path) -> None:
                 shutil.rmtree(run_dir)
 
 
-@hydra.main(version_base="1.3", config_path=str(cli.CONFIG_DIR), config_name="train")
+@hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name="train")
 def job(composed: DictConfig) -> None:
     """Train one run, or one of the runs of ``-m``."""
     hydra_config = HydraConfig.get()
@@ -136,12 +137,17 @@ def main() -> None:
     cli.register()
     cli.mend_argparse()
     cli.check_sweeps()
-    sys.argv[1:] = cli.quoted(sys.argv[1:])
-    for flag in {"-m", "--multirun"} & {*sys.argv}:  # accepted anywhere; Hydra requires it before the settings
-        sys.argv.remove(flag)
-        sys.argv.insert(1, flag)
+
+    def command() -> None:
+        cli.refuse_misunderstandings(sys.argv[1:])
+        sys.argv[1:] = cli.quoted(sys.argv[1:])
+        for flag in {"-m", "--multirun"} & {*sys.argv}:  # accepted anywhere; Hydra requires it before the settings
+            sys.argv.remove(flag)
+            sys.argv.insert(1, flag)
+        job()
+
     try:
-        cli.exit_on_error(job)
+        cli.exit_on_error(command)
         if failed and cli.speaks():
             names = ", ".join(failed)
             print(

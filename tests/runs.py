@@ -24,9 +24,10 @@ TINY = ["experiment=smoke", "name=tiny", "steps=40", "log_every=1", "sample_ever
 TINY += ["device=cpu"]  # on which two runs agree to the bit
 
 
-def named(name, settings=TINY):
-    """Return the same settings for a run of another name."""
-    return [f"name={name}" if setting.startswith("name=") else setting for setting in settings]
+def tiny_with(*changes):
+    """Return the settings of `TINY` with some changed or added."""
+    changed = {change.partition("=")[0] for change in changes}
+    return [setting for setting in TINY if setting.partition("=")[0] not in changed] + list(changes)
 
 
 @contextmanager

@@ -174,11 +174,11 @@ def test_pictures_without_classes_are_evaluated_and_others_are_refused(here, tmp
         failed, "the pictures of data=folder in pictures are not those that the run was trained on; set root="
     )
 
-    few = ["data.root=few", "batch_size=4"]
+    few = ["data=folder", "data.root=few", "data.image_size=16", "data.channels=1", "batch_size=4"]
     (tmp_path / "few").mkdir()
     for number in range(12):
         Image.new("L", (16, 16), 10 * number).save(tmp_path / "few" / f"{number}.png")
-    failed = here("train", "experiment=smoke", *folder, *few, "evaluate_every=2")
+    failed = here("train", "experiment=smoke", *few, "evaluate_every=2")
     assert failed.returncode == 1
     assert (
         "half of them to measure against, here 12; find more pictures (a training does without an evaluation if evaluate_every=0)"

@@ -6,7 +6,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from runs import ROOT
 
-from dcgan import cli
+from dcgan import cli, sentences
 from dcgan.config import Config, flatten
 from dcgan.networks import map_sizes, map_widths
 
@@ -17,7 +17,7 @@ PRESETS = sorted(str(path.relative_to(DIRECTORY).with_suffix("")) for path in DI
 def swept(preset):
     """Return the settings that the preset sweeps over, each with its choices separated by commas."""
     cli.register()
-    with initialize_config_dir(version_base="1.3", config_dir=str(cli.CONFIG_DIR)):
+    with initialize_config_dir(version_base="1.3", config_dir=str(sentences.CONFIG_DIR)):
         whole = compose("train", overrides=[f"experiment={preset}"], return_hydra_config=True)
     return whole.hydra.sweeper.params or {}
 

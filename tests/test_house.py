@@ -12,7 +12,7 @@ from dataclasses import fields
 import pytest
 from runs import ROOT, assert_refused
 
-from dcgan import cli
+from dcgan import sentences
 from dcgan.config import Config
 
 SCRIPTS = sorted(path.name for path in (ROOT / "scripts").glob("*.py"))
@@ -21,7 +21,7 @@ LAYERS = [
     | {"checkpoint", "parallel", "plots", "progress", "tracking", "watch"},
     {"augment", "explain", "losses", "networks", "data"},
     {"benchmark", "cuda_graphs", "engine", "evaluation", "exploring", "exporting", "reporting", "sampling"},
-    {"cli", "run_directory", "train", "training"},
+    {"cli", "run_directory", "sentences", "train", "training"},
 ]
 ROOM = {module: level for level, modules in enumerate(LAYERS) for module in modules}
 
@@ -47,7 +47,7 @@ def test_imports_go_one_way():
                 assert ROOM[other] <= ROOM[room], f"{path} imports {name}"
                 assert room != "conv_transpose" or other == room, f"{path} imports {name}"
             if package == "hydra":
-                assert room in ("cli", "train"), f"{path} imports {name}"
+                assert room in ("cli", "sentences", "train"), f"{path} imports {name}"
 
 
 def test_no_checkpoint_is_unpickled_freely_and_no_configuration_is_executed():
@@ -72,7 +72,7 @@ def test_the_usage_of_a_script_names_the_settings_that_it_has(here, script):
         own = {setting.name for setting in fields(options)} if options else set()
         foreign = set(re.findall(r"([\w.]+)=", arguments)) - own
         if "any setting of dcgan.train" in arguments:
-            foreign -= {*cli.settings_of(Config), "data"}
+            foreign -= {*sentences.settings_of(Config), "data"}
         assert not foreign
         assert all(re.search(rf"^{setting}\b|\b{setting}=", usage, re.MULTILINE) for setting in own)
 

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from runs import ROOT, TINY, assert_refused, assert_same_run, commands, last_state, named, numbers
+from runs import ROOT, TINY, assert_refused, assert_same_run, commands, last_state, numbers, tiny_with
 
 from dcgan import engine, parallel
 from dcgan.choices import Device
@@ -216,7 +216,7 @@ def test_each_process_of_a_machine_computes_on_a_gpu_of_its_own(monkeypatch):
 
 def test_two_processes_leave_one_run_that_resumes_to_the_bit_or_in_one_process(command, here, tmp_path):
     outputs = tmp_path / "outputs"
-    done = command("train", *named("whole"), processes=2)
+    done = command("train", *tiny_with("name=whole"), processes=2)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("finished: outputs/whole") == 1
     cut = command("train", *TINY, signalled=(signal.SIGTERM, 17), processes=2)
@@ -231,7 +231,7 @@ def test_two_processes_leave_one_run_that_resumes_to_the_bit_or_in_one_process(c
     assert resumed.stderr.count(f"resumed at step {stopped_at}") == 1
     assert_same_run(outputs / "tiny", outputs / "whole")
 
-    alone = here("train", *named("alone"))
+    alone = here("train", *tiny_with("name=alone"))
     assert alone.returncode == 0, alone.stderr
     assert f"resumed at step {stopped_at}" in alone.stderr
     assert [line["step"] for line in numbers(outputs / "alone")] == list(range(1, 41))
@@ -245,7 +245,7 @@ def test_an_error_is_said_once_and_leaves_nothing(command, here, tmp_path):
     assert done.returncode == 1
     assert done.stderr.count("error: batch_size=17") == 1
     assert not any((tmp_path / "outputs").iterdir())
-    assert here("train", *TINY, "steps=1").returncode == 0
+    assert here("train", *tiny_with("steps=1")).returncode == 0
     taken = command("train", *TINY, processes=2)
     assert taken.returncode == 1
     message = "error: outputs/tiny belongs to a run with other settings (steps=1, now 40)"

@@ -19,9 +19,9 @@ from runs import (
     assert_same_state,
     commands,
     last_state,
-    named,
     numbers,
     signalled_inputs,
+    tiny_with,
     wait_for_step,
 )
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -132,7 +132,7 @@ def test_a_run_goes_on_where_its_pictures_have_moved_to_and_not_on_others(here, 
 
 
 def test_a_training_that_diverges_says_where_and_keeps_its_last_checkpoint(command, tmp_path):
-    done = command("train", *TINY, "checkpoint_every=2", "loss.r1=1e39", "loss.penalty_every=6")
+    done = command("train", *tiny_with("checkpoint_every=2", "loss.r1=1e39", "loss.penalty_every=6"))
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     (error,) = (line for line in done.stderr.splitlines() if line.startswith("error: "))
@@ -202,17 +202,17 @@ def test_scratch_and_built_in_agree_to_rounding_over_the_first_steps(command, tm
 
 def test_a_checkpoint_starts_another_run(here, tmp_path, tiny):
     start = "resume=outputs/tiny/checkpoints/step-00000040.pt"
-    longer = here("train", *named("longer"), "steps=42", "model.upsample=builtin", start)
+    longer = here("train", *tiny_with("name=longer", "steps=42", "model.upsample=builtin", start))
     assert longer.returncode == 0, longer.stderr
     assert "resumed at step 40" in longer.stderr
     assert last_state(tmp_path / "outputs" / "longer")["step"] == 42
     assert (tmp_path / "outputs" / "longer" / "real" / "step-00000000.png").exists()  # as in every new run
-    shorter = here("train", *named("shorter"), "steps=12", start)
+    shorter = here("train", *tiny_with("name=shorter", "steps=12", start))
     assert_refused(shorter, "is at step 40 already; set steps to more")
-    wider = here("train", *named("wider"), "steps=99", "model.width=5", start)
+    wider = here("train", *tiny_with("name=wider", "steps=99", "model.width=5", start))
     assert_refused(wider, "another shape")
     assert "model.width=4, now 5" in wider.stderr
-    taught = here("train", *named("taught"), "steps=99", "loss.auxiliary_classifier=1", start)
+    taught = here("train", *tiny_with("name=taught", "steps=99", "loss.auxiliary_classifier=1", start))
     assert_refused(taught, "another shape (loss.auxiliary_classifier=0.0, now 1.0)")
     for refused in ("shorter", "wider", "taught"):
         assert not (tmp_path / "outputs" / refused).exists()
@@ -231,18 +231,18 @@ def test_a_damaged_newest_checkpoint_costs_only_the_steps_since_the_one_before(c
 
 
 def test_a_run_directory_belongs_to_its_settings_and_to_one_process(command, here, tmp_path):
-    first = command("train", *TINY, "steps=100000", wait=False)
+    first = command("train", *tiny_with("steps=100000"), wait=False)
     wait_for_step(first, tmp_path / "outputs" / "tiny", 8)
-    assert_refused(here("train", *TINY, "steps=100000"), "another process is training in outputs/tiny")
+    assert_refused(here("train", *tiny_with("steps=100000")), "another process is training in outputs/tiny")
     first.send_signal(signal.SIGTERM)
     _, stderr = first.communicate(timeout=240)
     assert first.returncode == 143, stderr
 
     before = (tmp_path / "outputs" / "tiny" / "config.yaml").read_text()
-    other = here("train", *TINY, "steps=100000", "optim.generator_lr=0.5", "log_every=3")
+    other = here("train", *tiny_with("steps=100000", "optim.generator_lr=0.5", "log_every=3"))
     assert_refused(other, "belongs to a run with other settings (optim.generator_lr=0.001, now 0.5)")
     assert (tmp_path / "outputs" / "tiny" / "config.yaml").read_text() == before
-    assert_refused(here("train", *TINY, "steps=100000", "resume=never"), "resume=never")
+    assert_refused(here("train", *tiny_with("steps=100000", "resume=never")), "resume=never")
 
 
 def test_a_second_start_leaves_the_directory_of_a_run_that_has_written_nothing_yet(here, tmp_path):
@@ -266,10 +266,55 @@ def test_a_run_that_is_interrupted_before_it_begins_leaves_no_directory(here, tm
     assert not list((tmp_path / "outputs").iterdir())
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            "sweep: mine",
+            "experiment/mine.yaml: there is no setting experiment; begin the file with the line '# @package",
+        ),
+        ("# @package _global_\nloss: hinge", "write 'defaults: [override /loss: NAME]'"),
+        (
+            "# @package _global_\nloss:\n  rr1: 0",
+            "experiment/mine.yaml: there is no setting loss.rr1; did you mean loss.r1?",
+        ),
+        ("# @package _global_\nsteps: many", "experiment/mine.yaml: steps=many must be a whole number"),
+        (
+            "# @package _global_\nhydra:\n  sweeper:\n    parms:\n      seed: 0,1",
+            "no setting hydra.sweeper.parms; did you mean hydra.sweeper.params?",
+        ),
+        ("# @package _global_\nsweep: mine\n loss:\n  r1: 0", "mine.yaml, line 3: mapping values are not allowed here"),
+    ],
+)
+def test_a_fault_in_an_experiment_of_ones_own_is_a_sentence(here, tmp_path, content, message):
+    path = tmp_path / "own" / "experiment" / "mine.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text(content)
+    assert_refused(here("train", "--config-dir", str(tmp_path / "own"), "experiment=mine"), message)
+
+
 BAD_INPUT = [
     (["stepss=3"], "there is no setting stepss; did you mean steps?"),
     (["model.zdim=3"], "there is no setting model.zdim"),
     (["lr=3"], "there is no setting lr; did you mean optim.generator_lr or optim.discriminator_lr?"),
+    (["optimizer.generator_lr=1"], "no setting optimizer.generator_lr; did you mean optim.generator_lr?"),
+    (["augment.rotate=3"], "there is no setting augment.rotate; did you mean data.augment.rotate?"),
+    (["losss=hinge"], "there is no setting losss; did you mean loss?"),
+    (["~optim.betas"], "~optim.betas cannot be removed; leave it out for its default"),
+    (["--steps=3"], "--steps=3 is a setting, not an option; write steps=3"),
+    (["=60"], "'=60' is not of the form setting=value"),
+    (["seed=0", "seed=1"], "seed= is given more than once"),
+    (["-m", "seed=0,1", "seed=2,3"], "seed= is given more than once"),
+    (
+        ["-m", "seed=0-3"],
+        "must be a whole number, written like 1000; for a run with each of several, write seed=0,1 and -m",
+    ),
+    (["--cfg", "job", "-m", "seed=0,1"], "--cfg prints the settings of one run; leave out -m"),
+    (
+        ["-m", "experiment=losses,kernels"],
+        "experiment=losses is a sweep of its own, over loss and seed, which it is not in",
+    ),
+    (["steps=0"], "steps=0 must be from 1 to 99999999"),
     (["+model.extra=3"], "there is no setting model.extra"),
     (["modell=paper"], "modell"),
     (["steps"], "'steps' is not of the form setting=value"),
@@ -316,7 +361,7 @@ BAD_INPUT = [
     (["model.kernel_size=1"], "model.kernel_size=1 must be from 2 to 8"),
     (["optim.generator_lr=nan"], "optim.generator_lr=nan must be"),
     (["optim.betas=[0.5]"], "optim.betas=[0.5] must be two numbers"),
-    (["seed=18446744073709551616"], "seed=18446744073709551616 must be from 0 to 9.22337e+18"),
+    (["seed=18446744073709551616"], "seed=18446744073709551616 must be from 0 to 9.223372e+18"),
     (["name=../elsewhere"], "name=../elsewhere must be a directory name"),
     (["resume=nowhere.pt"], "there is no checkpoint nowhere.pt"),
     (["resume=page.pt"], "page.pt is damaged or no checkpoint"),
@@ -541,7 +586,7 @@ def test_a_run_without_any_stderr_trains_and_logs(tmp_path):
 
 def test_a_rank_alone_makes_no_second_process(command):
     assert_refused(command("train", "stepss=2", RANK="1"), "there is no setting stepss")
-    done = command("train", *TINY, "steps=2", "evaluate_every=0", RANK="1")
+    done = command("train", *tiny_with("steps=2", "evaluate_every=0"), RANK="1")
     assert done.returncode == 0
     assert "finished" in done.stderr
 
@@ -549,9 +594,11 @@ def test_a_rank_alone_makes_no_second_process(command):
 def test_steps_too_few_for_a_penalty_are_told(here):
     assert (
         "no step has a penalty, because loss.penalty_every=9"
-        in here("train", *TINY, "steps=8", "loss.penalty_every=9").stderr
+        in here("train", *tiny_with("steps=8", "loss.penalty_every=9")).stderr
     )
-    assert "no step has a penalty" not in here("train", *TINY, "steps=9", "loss.penalty_every=9", "name=nine").stderr
+    assert (
+        "no step has a penalty" not in here("train", *tiny_with("steps=9", "loss.penalty_every=9", "name=nine")).stderr
+    )
 
 
 def test_a_device_that_is_not_there_is_named(here):
