@@ -246,7 +246,10 @@ class Config:
         try:
             return _build(cls, plain)
         except TypeError as error:
-            raise UserError(f"the stored settings are not those of this version: {error}") from error
+            unknown = ", ".join(sorted(flatten(plain).keys() - flatten(cls().to_plain()).keys()))
+            raise UserError(
+                f"the stored settings are of another version of dcgan ({unknown or error}); use the one that wrote them"
+            ) from error
 
 
 def flatten(settings: dict[Any, Any], prefix: str = "") -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import errno
 
+ANOTHER = "set another name= (of a sweep: sweep=)"  # what to do if a directory belongs to another run
 OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc")  # as PyTorch says it
 
 

@@ -5,11 +5,11 @@ import math
 from pathlib import Path
 from typing import Any
 
-from dcgan import checkpoint
+from dcgan import checkpoint, provenance
 from dcgan.atomic import write_text
 from dcgan.config import Config, differences
 from dcgan.engine import TrainState
-from dcgan.errors import UserError, is_out_of_memory
+from dcgan.errors import ANOTHER, UserError, is_out_of_memory
 
 log = logging.getLogger(__name__)
 
@@ -24,20 +24,20 @@ def resume(state: TrainState, config: Config, run_dir: Path, metadata: dict[str,
     own = checkpoint.newest(run_dir / "checkpoints")
     if own is not None:
         if config.resume == "never":
-            raise UserError(f"resume=never, but {run_dir} holds a run; delete it or set another name=")
+            raise UserError(f"resume=never, but {run_dir} holds a run; delete it or {ANOTHER}")
         if config.resume not in ("auto", own["config"]["resume"]):
-            raise UserError(f"{run_dir} holds a run that did not begin from resume={config.resume}; set another name=")
+            raise UserError(f"{run_dir} holds a run that did not begin from resume={config.resume}; {ANOTHER}")
         changed = differences(own["config"], metadata["config"])
         if own["data_fingerprint"] != metadata["data_fingerprint"]:
             changed.append("the pictures themselves")
         if changed:
             raise UserError(
-                f"{run_dir} belongs to a run with other settings ({'; '.join(changed)}); set another name=, "
+                f"{run_dir} belongs to a run with other settings ({'; '.join(changed)}); {ANOTHER}, "
                 f"and resume={run_dir}/checkpoints/step-{own['step']:08d}.pt to start from where it is"
             )
         # The first start decides from which checkpoint the run began, even if the present one leaves resume= out.
         config.resume = metadata["config"]["resume"] = own["config"]["resume"]
-        other = "another version of dcgan; use the version that wrote them, or set another name="
+        other = f"another version of dcgan; use the version that wrote them, or {ANOTHER}"
         _load(state, own, f"{run_dir} holds networks of {other}")
     elif config.resume not in ("auto", "never"):
         start = checkpoint.load_training(Path(config.resume))
@@ -51,6 +51,10 @@ def resume(state: TrainState, config: Config, run_dir: Path, metadata: dict[str,
         _load(state, start, f"resume={config.resume} holds networks of another shape ({why})")
     if own is not None or state.step:
         log.info("resumed at step %d", state.step)
+    # Checkpoints of earlier versions do not say what they were made with.
+    changed = [] if own is None else provenance.changes(own.get("provenance", {}), metadata["provenance"])
+    if changed and state.step < config.steps:
+        log.warning("numbers may differ from those of an uninterrupted run: %s", "; ".join(changed))
 
 
 def _load(state: TrainState, saved: dict[str, Any], unfit: str) -> None:

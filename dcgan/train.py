@@ -31,7 +31,7 @@ from omegaconf import DictConfig
 
 from dcgan import cli
 from dcgan.config import Config
-from dcgan.errors import UserError, is_out_of_memory
+from dcgan.errors import ANOTHER, UserError, is_out_of_memory
 from dcgan.sentences import CONFIG_DIR
 
 LOCK, LOG = ".lock", "run.log"
@@ -66,7 +66,7 @@ def train_locked(config: Config, run_dir: Path) -> int:
                 raise UserError("there is too little memory; close other programs, or ask for less") from error
             raise UserError(
                 f"{error.filename or run_dir} cannot be used ({error.strerror or error}); mend that and run the same "
-                "command again, or set another name="
+                f"command again, or {ANOTHER}"
             ) from error
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
@@ -87,7 +87,7 @@ def locked(run_dir: Path) -> AbstractContextManager[object]:
     try:
         return FileLock(run_dir / LOCK, timeout=0).acquire()
     except Timeout as error:
-        raise UserError(f"another process is training in {run_dir}; wait for it or set another name=") from error
+        raise UserError(f"another process is training in {run_dir}; wait for it or {ANOTHER}") from error
 
 
 def discard_if_empty(run_dir: Path) -> None:

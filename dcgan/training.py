@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from omegaconf import OmegaConf
 
-from dcgan import cuda_graphs, data, engine, evaluation, parallel, run_directory, sampling
+from dcgan import cuda_graphs, data, engine, evaluation, parallel, provenance, run_directory, sampling
 from dcgan.atomic import write_text
 from dcgan.config import Config
 from dcgan.device import choose_device
@@ -36,7 +35,8 @@ def train(config: Config, run_dir: Path) -> int:
         state = engine.build(config, num_classes, device)
         # A checkpoint's record of its origin. The fingerprint is of all training pictures, not only data.limit of them.
         fingerprint = found.train.fingerprint
-        metadata = {"config": config.to_plain(), "num_classes": num_classes, "data_fingerprint": fingerprint}
+        metadata: dict[str, Any] = {"config": config.to_plain(), "num_classes": num_classes}
+        metadata["data_fingerprint"], metadata["provenance"] = fingerprint, provenance.provenance(device)
         metadata["classes"] = found.train.classes[:num_classes]
         metadata["class_counts"] = np.bincount(found.shown.labels, minlength=num_classes)[:num_classes].tolist()
 
@@ -53,7 +53,7 @@ def train(config: Config, run_dir: Path) -> int:
         if parallel.is_main():
             if config.evaluate_every:
                 evaluator = evaluation.Evaluator(found, config.evaluate_samples, num_classes > 0, device)
-            write_settings(run_dir, config, state, len(found.shown), len(found.held_out), device)
+            write_settings(run_dir, config, state, len(found.shown), len(found.held_out), metadata["provenance"])
             run_directory.list_skipped(run_dir, found.skipped)
 
     if parallel.is_main():
@@ -136,7 +136,7 @@ def worker_loop(config: Config, state: TrainState, batches: data.Batches, condit
 
 
 def write_settings(
-    run_dir: Path, config: Config, state: TrainState, count: int, held_out: int, device: torch.device
+    run_dir: Path, config: Config, state: TrainState, count: int, held_out: int, made_with: dict[str, str]
 ) -> None:
     """Write the run's settings to config.yaml, and log what is about to be trained; warn if no step has its penalty."""
     write_text(run_dir / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config.to_plain())))
@@ -146,9 +146,10 @@ def write_settings(
         for network in (state.generator, state.discriminator)
     )
     log.info(
-        "%s: %s pictures of %d x %d (%s held out), generator of %s and discriminator of %s parameters, on %s",
-        *(run_dir, f"{count:,}", height, width, f"{held_out:,}", generator, discriminator, device),
+        "%s: %s pictures of %d x %d (%s held out), generator of %s and discriminator of %s parameters",
+        *(run_dir, f"{count:,}", height, width, f"{held_out:,}", generator, discriminator),
     )
+    log.info(", ".join(f"{key} {value}" for key, value in made_with.items()))
     every = config.loss.penalty_every
     if config.loss.is_penalised and config.steps < every:
         log.warning(

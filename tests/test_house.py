@@ -18,7 +18,7 @@ from dcgan.config import Config
 SCRIPTS = sorted(path.name for path in (ROOT / "scripts").glob("*.py"))
 LAYERS = [
     {"atomic", "errors", "conv_transpose", "choices", "config", "randomness", "device", "images"}
-    | {"checkpoint", "parallel", "plots", "progress", "tracking", "watch"},
+    | {"checkpoint", "parallel", "plots", "progress", "provenance", "tracking", "watch"},
     {"augment", "explain", "losses", "networks", "data"},
     {"benchmark", "cuda_graphs", "engine", "evaluation", "exploring", "exporting", "reporting", "sampling"},
     {"cli", "run_directory", "sentences", "train", "training"},

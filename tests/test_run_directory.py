@@ -22,8 +22,13 @@ def state(config):
     return engine.build(config, 10, CPU)
 
 
-def origin(config, pictures="these"):
-    return {"config": config.to_plain(), "num_classes": 10, "data_fingerprint": pictures}
+def origin(config, pictures="these", threads="2"):
+    return {
+        "config": config.to_plain(),
+        "num_classes": 10,
+        "data_fingerprint": pictures,
+        "provenance": {"torch": "2.11", "threads": threads},
+    }
 
 
 def full(state, file):
@@ -46,6 +51,28 @@ def test_a_run_goes_on_where_its_directory_ends(config, state, tmp_path):
     assert again.step == 7
 
 
+@pytest.mark.parametrize(
+    ("step", "threads", "said"),
+    [(7, "4", ["threads 2, now 4"]), (7, "2", []), (10, "4", [])],
+    ids=["other", "same", "done"],
+)
+def test_a_run_that_goes_on_with_other_processors_says_so(config, state, tmp_path, caplog, step, threads, said):
+    state.step = step
+    run_directory.save(state, config, tmp_path, origin(config))
+    again = engine.build(config, 10, CPU)
+    run_directory.resume(again, config, tmp_path, origin(config, threads=threads))
+    told = [line.message for line in caplog.records if line.levelname == "WARNING"]
+    assert told == [f"numbers may differ from those of an uninterrupted run: {change}" for change in said]
+
+
+def test_a_checkpoint_with_a_setting_of_another_version_names_it(config, state, tmp_path):
+    metadata = origin(config)
+    metadata["config"]["loss"]["margin"] = 0.5
+    run_directory.save(state, config, tmp_path, metadata)
+    with pytest.raises(UserError, match=r"of another version of dcgan \(loss\.margin\); use the one that wrote them"):
+        sampling.load_generator(tmp_path)
+
+
 def test_where_a_run_began_stays_known_after_a_start_that_does_not_say_it(config, state, tmp_path):
     state.step, config.resume = 3, "a.pt"
     run_directory.save(state, config, tmp_path, origin(config))
@@ -62,7 +89,12 @@ def test_where_a_run_began_stays_known_after_a_start_that_does_not_say_it(config
 @pytest.mark.parametrize(
     ("setting", "value", "pictures", "sentence"),
     [
-        ("seed", 0, "others", "other settings (the pictures themselves); set another name=, and resume="),
+        (
+            "seed",
+            0,
+            "others",
+            "other settings (the pictures themselves); set another name= (of a sweep: sweep=), and resume=",
+        ),
         ("seed", 1, "these", "other settings (seed=0, now 1); "),
         ("seed", 1, "others", "other settings (seed=0, now 1; the pictures themselves); "),
         ("evaluate_samples", 99, "these", "other settings (evaluate_samples=2500, now 99); "),
