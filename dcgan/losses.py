@@ -98,23 +98,28 @@ def accuracies(config: LossConfig, real: Tensor, fake: Tensor) -> tuple[Tensor, 
 
     For losses on differences of logits, both are the share of pairs whose real image has the larger logit.
     """
-    if config.name in (LossName.wasserstein, LossName.relativistic):
-        pairs = (real > fake).float().mean()
-        return pairs, pairs
-    border = 0.5 if config.name is LossName.least_squares else 0.0
+    match config.name:
+        case LossName.wasserstein | LossName.relativistic:
+            pairs = (real > fake).float().mean()
+            return pairs, pairs
+        case LossName.nonsaturating | LossName.hinge:
+            border = 0.0
+        case LossName.least_squares:
+            border = 0.5
     return (real > border).float().mean(), (fake < border).float().mean()
 
 
 def saturated(config: LossConfig, real: Tensor, fake: Tensor) -> Tensor:
     """The share of logits, or of pairs, at which the discriminator's loss is flat; 0 for losses that are so nowhere."""
-    if config.name is LossName.nonsaturating:
-        flat = torch.cat([real, fake]).abs() > SATURATED
-    elif config.name is LossName.hinge:
-        flat = torch.cat([real, -fake]) > 1
-    elif config.name is LossName.relativistic:
-        flat = (real - fake).abs() > SATURATED
-    else:
-        return torch.zeros_like(real.mean())
+    match config.name:
+        case LossName.nonsaturating:
+            flat = torch.cat([real, fake]).abs() > SATURATED
+        case LossName.hinge:
+            flat = torch.cat([real, -fake]) > 1
+        case LossName.relativistic:
+            flat = (real - fake).abs() > SATURATED
+        case LossName.least_squares | LossName.wasserstein:
+            flat = torch.zeros_like(real, dtype=torch.bool)
     return flat.float().mean()
 
 

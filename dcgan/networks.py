@@ -86,9 +86,12 @@ class Generator(nn.Module):
 
     def draw(self, count: int, random: torch.Generator) -> Tensor:
         """Draw latents ``(count, Z)`` on the CPU from the training distribution, multiplied by `truncation`."""
-        if self._latents is Latents.uniform:
-            return self.truncation * (torch.rand(count, self.latent_dim, generator=random) * 2 - 1)
-        return self.truncation * torch.randn(count, self.latent_dim, generator=random)
+        match self._latents:
+            case Latents.normal:
+                numbers = torch.randn(count, self.latent_dim, generator=random)
+            case Latents.uniform:
+                numbers = torch.rand(count, self.latent_dim, generator=random) * 2 - 1
+        return self.truncation * numbers
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Images ``(N, C, H, W)`` in [-1, 1] from latents ``(N, Z)`` and labels ``(N,)``."""
@@ -135,8 +138,7 @@ class Discriminator(nn.Module):
             normalised = model.discriminator_norm in ((Norm.every,) if first else (Norm.every, Norm.batch))
             layers.append(nn.Conv2d(inputs, outputs, model.kernel_size, STRIDE, padding, bias=not normalised))
             layers += [nn.BatchNorm2d(outputs)] if normalised else []
-            leaky = model.discriminator_activation is Activation.leaky_relu
-            layers.append(nn.LeakyReLU(0.2) if leaky else nn.ReLU())
+            layers.append(_activation(model.discriminator_activation))
         self.layers = nn.Sequential(*layers)
         self.head = nn.Conv2d(widths[-1], 1, sizes[-1])
         features = widths[-1] * sizes[-1][0] * sizes[-1][1]
@@ -252,6 +254,14 @@ class PixelShuffleConv2d(nn.Conv2d):
         return F.pixel_shuffle(blocks, STRIDE)[:, :, :height, :width]
 
 
+def _activation(kind: Activation) -> nn.Module:
+    match kind:
+        case Activation.leaky_relu:
+            return nn.LeakyReLU(0.2)  # section 4
+        case Activation.relu:
+            return nn.ReLU()
+
+
 def _normalised(channels: int) -> list[nn.Module]:
     return [nn.BatchNorm2d(channels), nn.ReLU()]
 
@@ -266,22 +276,17 @@ def _conv_transpose(
 
 def _upsampling(model: ModelConfig, inputs: int, outputs: int, smaller: Size, larger: Size, *, bias: bool) -> nn.Module:
     """The layer that enlarges a map from size ``smaller`` to size ``larger``, about twice as large."""
-    if model.upsample is Upsample.resize:
-        return ResizeConv2d(inputs, outputs, model.kernel_size, smaller, larger, bias=bias, algorithm=model.algorithm)
-    if model.upsample is Upsample.pixel_shuffle:
-        return PixelShuffleConv2d(inputs, outputs, model.kernel_size, larger, bias=bias)
-    padding = halving_padding(model.kernel_size)
-    output_padding = tuple(
-        output_padding_for(large, small, model.kernel_size, STRIDE, padding)
-        for large, small in zip(larger, smaller, strict=True)
-    )
-    return _conv_transpose(
-        model,
-        inputs,
-        outputs,
-        model.kernel_size,
-        stride=STRIDE,
-        padding=padding,
-        output_padding=output_padding,
-        bias=bias,
-    )
+    kernel_size = model.kernel_size
+    match model.upsample:
+        case Upsample.scratch | Upsample.builtin:
+            padding = halving_padding(kernel_size)
+            output_padding = tuple(
+                output_padding_for(large, small, kernel_size, STRIDE, padding)
+                for large, small in zip(larger, smaller, strict=True)
+            )
+            sizes = {"stride": STRIDE, "padding": padding, "output_padding": output_padding}
+            return _conv_transpose(model, inputs, outputs, kernel_size, bias=bias, **sizes)
+        case Upsample.resize:
+            return ResizeConv2d(inputs, outputs, kernel_size, smaller, larger, bias=bias, algorithm=model.algorithm)
+        case Upsample.pixel_shuffle:
+            return PixelShuffleConv2d(inputs, outputs, kernel_size, larger, bias=bias)

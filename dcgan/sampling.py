@@ -50,7 +50,7 @@ class TrainedGenerator:
             classes: the classes to cycle through; None for all.
 
         Raises:
-            UserError: for a class that the generator does not know.
+            UserError: for a class that the generator does not know, or without seeds.
         """
         codes, labels = self.codes(seeds, classes)
         return render(self.network, codes), labels
@@ -70,6 +70,8 @@ class TrainedGenerator:
             if classes is not None:
                 raise UserError(f"classes={_joined(classes)}, but this run is unconditional; leave it out")
             return None
+        if classes is not None and not len(classes):
+            raise UserError("no classes are asked for; leave them out for all")
         chosen = range(self.num_classes) if classes is None else classes
         unknown = [label for label in chosen if label not in range(self.num_classes)]
         if unknown:
@@ -184,6 +186,8 @@ def load_generator(
 
 def latents_of(network: Generator, seeds: Sequence[int]) -> Tensor:
     """Latents ``(N, Z)``, each row a function of its seed alone."""
+    if not len(seeds):
+        raise UserError("no seeds are asked for; name one for each image")
     return torch.cat([network.draw(1, random_generator(seed, "sample")) for seed in seeds])
 
 

@@ -29,7 +29,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from dcgan import cli
+from dcgan import __version__, cli
 from dcgan.config import Config
 from dcgan.errors import ANOTHER, UserError, is_out_of_memory
 from dcgan.sentences import CONFIG_DIR
@@ -139,6 +139,9 @@ def main() -> None:
     cli.check_sweeps()
 
     def command() -> None:
+        if "--version" in sys.argv[1:]:
+            print(f"dcgan {__version__}")  # Hydra would name its own
+            return
         cli.refuse_misunderstandings(sys.argv[1:])
         sys.argv[1:] = cli.quoted(sys.argv[1:])
         for flag in {"-m", "--multirun"} & {*sys.argv}:  # accepted anywhere; Hydra requires it before the settings

@@ -23,8 +23,9 @@ from dcgan.watch import Watch
 log = logging.getLogger(__name__)
 
 
-def train(config: Config, run_dir: Path) -> int:
+def train(config: Config, run_dir: Path | str) -> int:
     """Train, or resume training, in ``run_dir``, which no other run may be using; return the exit code."""
+    run_dir = Path(run_dir)
     with parallel.all_or_none():
         # --- Build ---
         device = choose_device(config.device)

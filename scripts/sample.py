@@ -252,7 +252,8 @@ def write_images(
                 labels=labels.numpy(),
                 seeds=np.array(seeds),
             )
-    return f"{len(images)} images"
+    count = len(set(seeds)) if options.format is Format.files else len(seeds)
+    return f"{count} image{'s' * (count > 1)}"
 
 
 if __name__ == "__main__":

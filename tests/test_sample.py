@@ -38,8 +38,9 @@ def test_one_run_becomes_a_grid_files_and_arrays(command, here, tmp_path, run):
         assert np.abs(images[0].astype(int) - images[1]).max() > 5
 
     newest = run / "checkpoints" / "step-00000080.pt"
-    done = here("sample.py", f"run={newest}", "format=files", "seeds=7,2", "out=single")
+    done = here("sample.py", f"run={newest}", "format=files", "seeds=7,2,7", "out=single")
     assert done.returncode == 0, done.stderr
+    assert "2 images of step 80" in done.stdout
     assert sorted(path.name for path in (tmp_path / "single").iterdir()) == [
         "seed-000002-class-2.png",
         "seed-000007-class-7.png",
@@ -122,6 +123,12 @@ def test_what_cannot_be_asked_for_is_refused_before_anything_is_written(here, tm
     before = sorted(tmp_path.rglob("*"))
     assert_refused(here("sample.py", *arguments), message)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(("seeds", "classes"), [([], None), ([1], [])])
+def test_no_images_are_a_sentence(run, seeds, classes):
+    with pytest.raises(UserError, match=r"no (seeds|classes) are asked for"):
+        sampling.load_generator(str(run)).sample(seeds, classes)
 
 
 @pytest.mark.parametrize("latents", ["normal", "uniform"])

@@ -88,11 +88,16 @@ class Evaluator:
 
         Args:
             images: uint8 ``(count, C, H, W)``, generated with `labels`.
+
+        Raises:
+            ValueError: for images of another type, number or size; floats in [-1, 1] would give wrong numbers.
         """
+        wanted = (self.count, *self.found.train.store.shape[1:])
+        if images.dtype is not torch.uint8 or images.shape != wanted:
+            raise ValueError(f"the images must be uint8 {wanted}, not {images.dtype} {tuple(images.shape)}")
         return {name: Measure(v, self._floors[name]) for name, v in self._values(images).items()}
 
     def _values(self, images: Tensor) -> dict[str, float]:
-        assert len(images) == self.count
         values = {}
         if self.classifier is not None:
             features, recognised = self.classifier.describe(images)

@@ -13,6 +13,7 @@ from dcgan import data, evaluation
 from dcgan.config import DataConfig
 from dcgan.errors import UserError
 from dcgan.evaluation import classifier, inception, reports
+from dcgan.images import to_float
 
 CPU = torch.device("cpu")
 
@@ -52,6 +53,12 @@ def others(found, evaluator):
 def test_the_floor_of_class_agreement_is_of_pictures_that_the_classifier_has_not_seen(evaluator):
     agreement = evaluator(evaluator.real)["class_agreement"]
     assert agreement.floor == evaluator.accuracy < agreement.value
+
+
+@pytest.mark.parametrize("wrong", [to_float, lambda images: images[1:], lambda images: images.repeat(1, 3, 1, 1)])
+def test_images_that_would_give_wrong_numbers_are_refused(evaluator, wrong):
+    with pytest.raises(ValueError, match=r"the images must be uint8 \(.*, 1, 28, 28\), not torch\."):
+        evaluator(wrong(evaluator.real))
 
 
 def test_a_class_is_compared_with_itself_for_diversity(evaluator):
