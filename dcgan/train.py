@@ -29,7 +29,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from dcgan import __version__, cli
+import dcgan
+from dcgan import cli
 from dcgan.config import Config
 from dcgan.errors import ANOTHER, UserError, is_out_of_memory
 from dcgan.sentences import CONFIG_DIR
@@ -140,7 +141,7 @@ def main() -> None:
 
     def command() -> None:
         if "--version" in sys.argv[1:]:
-            print(f"dcgan {__version__}")  # Hydra would name its own
+            print(f"dcgan {dcgan.__version__}")  # Hydra would name its own
             return
         cli.refuse_misunderstandings(sys.argv[1:])
         sys.argv[1:] = cli.quoted(sys.argv[1:])

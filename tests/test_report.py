@@ -1,5 +1,7 @@
 """``scripts/report.py`` claims the differences that exceed those between seeds, and no others."""
 
+import csv
+import io
 import math
 import shutil
 
@@ -11,6 +13,8 @@ from dcgan import reporting
 from dcgan.config import Config, flatten
 from dcgan.errors import UserError
 from dcgan.reporting import pictures, sweeps
+
+NAME = "evaluation/frechet_classifier_distance"
 
 
 def run(tmp_path, values, seed, **settings):
@@ -362,3 +366,91 @@ def test_one_run_is_no_sweep(tmp_path):
 def test_the_floor_is_that_of_the_first_run_that_was_evaluated(tmp_path):
     runs = [run(tmp_path, [], 0), run(tmp_path, [1.0], 1)]
     assert "| *real pictures* | | 0.04 |" in reporting.table(sweep(tmp_path, runs))
+
+
+def grid(tmp_path, *missing):
+    """Make the runs of two losses by two kernel sizes, two seeds each; the larger kernel doubles the distance."""
+    return [
+        run(
+            tmp_path,
+            [(1 + seed / 10) * kernel * (3 if r1 else 1)],
+            seed,
+            **{"loss.r1": r1, "model.kernel_size": kernel},
+        )
+        for r1 in (0.5, 0.0)
+        for kernel in (4, 5)
+        for seed in (0, 1)
+        if (r1, kernel) not in missing
+    ]
+
+
+def against(tmp_path, runs, settings):
+    chosen = sweeps._chosen(runs, settings)
+    return reporting.Sweep(tmp_path, sweeps.grouped(runs, chosen), [], chosen)
+
+
+def test_in_a_grid_each_setting_may_be_compared_with_the_one_that_differs_in_one_thing(tmp_path):
+    found = against(tmp_path, grid(tmp_path), "model.kernel_size=5")
+    assert found.compared == {
+        "loss.r1=0.5, model.kernel_size=4": "loss.r1=0.5, model.kernel_size=5",
+        "loss.r1=0.0, model.kernel_size=4": "loss.r1=0.0, model.kernel_size=5",
+    }
+    differences = reporting.compare(found, "frechet_classifier_distance")
+    assert [difference.mean for difference in differences] == [pytest.approx(-3.15), pytest.approx(-1.05)]
+    lines = reporting.verdict(found, ["frechet_classifier_distance"])
+    assert [line.partition(",")[0] + line[line.index(" than ") :] for line in lines[:2]] == [
+        f"- loss.r1={r1} than loss.r1={r1}, model.kernel_size=5, and else no more than the seeds do."
+        for r1 in (0.5, 0.0)
+    ]
+    assert any(line.startswith("| against model.kernel_size=5 |") for line in lines)
+
+
+def test_what_is_compared_with_may_be_named_as_one_would_write_it(tmp_path):
+    found = against(tmp_path, grid(tmp_path), "loss.r1=.5, model.kernel_size=4")  # 0.5 in the runs
+    assert next(iter(found.groups)) == "loss.r1=0.5, model.kernel_size=4"
+    assert found.compared == dict.fromkeys(list(found.groups)[1:], "loss.r1=0.5, model.kernel_size=4")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ("batch_size=32", "the runs do not differ in 'batch_size'; choose from model.kernel_size, loss.r1"),
+        ("kernel_size", "the runs do not differ in 'kernel_size'; choose from model.kernel_size, loss.r1"),
+        ("model.kernel_size=3", "model.kernel_size is 4 or 5 in these runs"),
+        ("model.kernel_size=", "model.kernel_size is 4 or 5 in these runs"),
+    ],
+)
+def test_what_no_run_has_cannot_be_compared_with(tmp_path, settings, message):
+    with pytest.raises(UserError, match=f"against={settings}: {message}"):
+        sweeps._chosen(grid(tmp_path), settings)
+
+
+def test_a_setting_with_nothing_to_compare_is_told_of(here, tmp_path):
+    for index, (kind, kernel) in enumerate([("scratch", 4), ("scratch", 5), ("builtin", 4)]):
+        overrides = [f"model.upsample={kind}", f"model.kernel_size={kernel}", f"name={index}", "device=cpu"]
+        assert here("train", "experiment=smoke", "steps=1", *overrides).returncode == 0
+    done = here("report.py", "sweep=outputs", "against=model.kernel_size=5")
+    assert done.returncode == 0, done.stderr
+    report = (tmp_path / "outputs" / "report.md").read_text()
+    assert (
+        "- model.kernel_size=4, model.upsample=builtin is compared with nothing: no run has model.kernel_size=5 and its "
+        "other settings" in report
+    )
+
+
+def test_an_interval_of_fewer_seeds_than_there_are_says_so(tmp_path):
+    base = [run(tmp_path, [v], seed) for seed, v in enumerate([2.0, 5.0, 9.0])]
+    other = [run(tmp_path, [v], seed, width=64) for seed, v in enumerate([3.0, 6.5])]
+    lines = reporting.verdict(sweep(tmp_path, base + other), ["frechet_classifier_distance"])
+    assert any(line.endswith(", 2 seeds in common) |") for line in lines)
+
+
+def test_the_runs_are_a_table_for_other_programs_too(tmp_path):
+    runs = grid(tmp_path)
+    rows = list(csv.DictReader(io.StringIO(reporting.runs_as_csv(sweep(tmp_path, runs)))))
+    assert [(row["seed"], row["loss.r1"], row["model.kernel_size"]) for row in rows] == [
+        (seed, r1, kernel) for r1 in ("0.5", "0.0") for kernel in ("4", "5") for seed in "01"
+    ]
+    assert [float(row["frechet_classifier_distance"]) for row in rows] == [r.last(NAME) for r in runs]
+    assert {row["parameters"] for row in rows} == {"1000"}
+    assert "batch_size" not in rows[0]

@@ -1,8 +1,11 @@
 """The runs of a sweep -> the differences that exceed those between seeds: a table, sentences and pictures.
 
-``sweeps`` reads the run directories, ``pictures`` draws, and this module writes ``report.md``.
+``sweeps`` reads the run directories, ``pictures`` draws, and this module writes ``report.md`` and ``runs.csv``.
 """
 
+import csv
+import io
+import json
 import math
 import statistics
 from collections.abc import Sequence
@@ -33,6 +36,7 @@ class Difference:
     low: float
     high: float
     seeds: int  # number of seeds that both settings have
+    others: int = 0  # number of seeds that only one of them has
 
     @property
     def is_claimed(self) -> bool:
@@ -48,7 +52,7 @@ class Difference:
         mean, low, high = (_number(value, 2, "+") for value in (self.mean, self.low, self.high))
         if math.isnan(self.low):
             return mean
-        return f"{bold}{mean}{bold} ({low} to {high})"
+        return f"{bold}{mean}{bold} ({low} to {high}{f', {self.seeds} seeds in common' if self.others else ''})"
 
     @property
     def words(self) -> str:
@@ -58,13 +62,13 @@ class Difference:
 
 
 def write(sweep: Sweep) -> str:
-    """Write ``report.md`` and its pictures into the sweep's directory, and return the text."""
+    """Write ``report.md``, its pictures and ``runs.csv`` into the sweep's directory, and return the report."""
     measures = sweep.measures
     lines = [f"# {sweep.path.name}", "", table(sweep), "", f"{next(iter(sweep.groups))}: {base(sweep)}.", ""]
     lines += [f"- {remark}" for remark in sweep.remarks] + [""] * bool(sweep.remarks)
     left_out = {"diversity"} if mixes_diversities(sweep.runs) else set()
     told = [name for name in CLAIMED if name in measures and name not in left_out]
-    if len(sweep.groups) > 1 and told:
+    if sweep.compared and told:
         lines += verdict(sweep, told)
     pictures = {
         "samples": draw_grids(sweep),
@@ -80,6 +84,7 @@ def write(sweep: Sweep) -> str:
             lines += [f"![{name}]({name}.png)", ""]
     text = "\n".join(lines)
     write_text(sweep.path / "report.md", text)
+    write_text(sweep.path / "runs.csv", runs_as_csv(sweep))
     return text
 
 
@@ -107,6 +112,20 @@ def table(sweep: Sweep) -> str:
     return "\n".join(lines)
 
 
+def runs_as_csv(sweep: Sweep) -> str:
+    """Return one line per run, for other programs: its settings that differ, its last measures and what it took."""
+    keys = sorted({key for run in sweep.runs for key in run.settings})
+    keys = [key for key in keys if len({json.dumps(run.settings.get(key)) for run in sweep.runs}) > 1]
+    text = io.StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow(["run", *keys, *sweep.measures, "training_seconds", "images_per_second", "parameters", "peak_gb"])
+    for run in sweep.runs:
+        measures = [run.last(f"evaluation/{name}") for name in sweep.measures]
+        took = [run.seconds, run.speed, run.parameters, run.last("memory/peak_gb")]
+        lines.writerow([run.path.name, *(run.settings.get(key) for key in keys), *measures, *took])
+    return text.getvalue()
+
+
 def base(sweep: Sweep) -> str:
     """Describe how the first group differs from the defaults."""
     own, usual = sweep.runs[0].settings, flatten(Config().to_plain())
@@ -115,15 +134,15 @@ def base(sweep: Sweep) -> str:
 
 
 def compare(sweep: Sweep, name: str) -> list[Difference]:
-    """Compare each setting with the first in one measure, paired by the seeds that both have."""
+    """Compare settings in one measure, as `Sweep.compared` says, paired by the seeds that both have."""
     from scipy import stats  # noqa: PLC0415 - takes a second
 
-    base, *others = (
-        {run.seed: value for run in runs if (value := run.last(f"evaluation/{name}")) is not None}
-        for runs in sweep.groups.values()
-    )
+    known = {
+        label: {run.seed: value for run in runs if (value := run.last(f"evaluation/{name}")) is not None}
+        for label, runs in sweep.groups.items()
+    }
     found = []
-    for values in others:
+    for values, base in ((known[label], known[other]) for label, other in sweep.compared.items()):
         differences = np.array([values[seed] - base[seed] for seed in values.keys() & base.keys()])
         mean = low = high = math.nan
         if len(differences) > 1:
@@ -131,18 +150,19 @@ def compare(sweep: Sweep, name: str) -> list[Difference]:
             mean = 0.0 if abs(differences.mean()) <= rounding < math.inf else float(differences.mean())
             if np.ptp(differences) > rounding:  # equal differences are chance, not certainty
                 low, high = map(float, stats.ttest_1samp(differences, 0).confidence_interval(CONFIDENCE))
-        found.append(Difference(name, mean, low, high, len(differences)))
+        found.append(Difference(name, mean, low, high, len(differences), len(values.keys() ^ base.keys())))
     return found
 
 
 def verdict(sweep: Sweep, names: Sequence[str]) -> list[str]:
     """Return a sentence per setting on what differs by more than the seeds, then a Markdown table of all intervals."""
     columns = [compare(sweep, name) for name in names]
-    (first, _), *others = sweep.groups.items()
+    bases = {*sweep.compared.values()}
+    head = f"against {', '.join(f'{key}={value}' for key, value in sweep.against.items()) or next(iter(bases))}"
     lines = []
-    rows = [f"| against {first} | " + " | ".join(name.replace("_", " ") for name in names) + " |"]
+    rows = [f"| {head} | " + " | ".join(name.replace("_", " ") for name in names) + " |"]
     rows.append("| --- |" + " ---: |" * len(names))
-    for (label, _), found in zip(others, zip(*columns, strict=True), strict=True):
+    for (label, first), found in zip(sweep.compared.items(), zip(*columns, strict=True), strict=True):
         claims = [difference.words for difference in found if difference.is_claimed]
         if all(difference.seeds < 2 for difference in found):
             lines.append(f"- {label} and {first} have too few seeds in common to say anything.")

@@ -1,8 +1,9 @@
 """The directories of a sweep -> its runs, in groups whose runs differ only in the seed."""
 
 import json
+import re
 import statistics
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,7 @@ class Sweep:
     path: Path
     groups: dict[str, list[Run]]  # by the settings that differ, except the seed
     remarks: list[str]
+    against: dict[str, str] = field(default_factory=dict)  # settings of the groups that others are compared with
 
     @property
     def measures(self) -> list[str]:
@@ -88,6 +90,23 @@ class Sweep:
             for record in run.records:
                 names |= {key.split("/", 1)[1]: None for key in record if key.startswith("evaluation/")}
         return list(names)
+
+    @property
+    def compared(self) -> dict[str, str]:
+        """The group with which each other group is compared.
+
+        This is the first one. With ``against``, it is the one that has those settings, and all others in common.
+        """
+        first, *others = self.groups
+        if not self.against:
+            return dict.fromkeys(others, first)
+        settings = {label: _settings(runs[0]) for label, runs in self.groups.items()}
+        return {
+            label: other
+            for label, own in settings.items()
+            for other, its in settings.items()
+            if other != label and its == own | self.against
+        }
 
     def floor(self, name: str) -> float | None:
         """Return the measure of real pictures, from the first run that has it."""
@@ -99,11 +118,15 @@ class Sweep:
         return [run for runs in self.groups.values() for run in runs]
 
 
-def read(path: Path) -> Sweep:
+def read(path: Path, against: str | None = None) -> Sweep:
     """Read the runs in a directory.
 
+    Args:
+        path: the directory.
+        against: the settings of the runs that others are compared with, such as ``"model.upsample=builtin"``.
+
     Raises:
-        UserError: if the directory is not that of a sweep, or holds no finished run.
+        UserError: if the directory is not that of a sweep, or holds no finished run, or none with these settings.
     """
     if not path.is_dir():
         raise UserError(
@@ -123,7 +146,40 @@ def read(path: Path) -> Sweep:
     kept = _comparable(runs, remarks)
     if not kept:
         raise UserError(f"sweep={path} holds no finished run; {'; '.join(remarks)}")
-    return Sweep(path, grouped(kept), remarks + _incomparable(kept))
+    chosen = _chosen(kept, against) if against else {}
+    sweep = Sweep(path, grouped(kept, chosen), remarks + _incomparable(kept), chosen)
+    for label, runs in sweep.groups.items():
+        if label not in sweep.compared and not chosen.items() <= _settings(runs[0]).items():
+            sweep.remarks.append(f"{label} is compared with nothing: no run has {against} and its other settings")
+    return sweep
+
+
+def _chosen(runs: list[Run], against: str) -> dict[str, str]:
+    """Parse ``against``, and write its values as the runs do."""
+    chosen = {}
+    for part in re.split(r",(?![^\[]*\])", against):  # at commas, but not within brackets
+        key, _, value = part.strip().partition("=")
+        values = dict.fromkeys(_settings(run).get(key, "") for run in runs)
+        if len(values) < 2:
+            differing = [key for key in _settings(runs[0]) if len({_settings(run).get(key) for run in runs}) > 1]
+            raise UserError(f"against={against}: the runs do not differ in {key!r}; choose from {', '.join(differing)}")
+        same = [known for known in values if known == value or _as_number(known) == _as_number(value) is not None]
+        if not same:
+            raise UserError(f"against={against}: {key} is {' or '.join(values)} in these runs")
+        chosen[key] = same[0]
+    return chosen
+
+
+def _as_number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _settings(run: Run) -> dict[str, str]:
+    """The settings that runs of one group have in common, as text."""
+    return {key: _plain(value) for key, value in run.settings.items() if key != "seed"}
 
 
 def _incomparable(runs: list[Run]) -> list[str]:
@@ -198,11 +254,12 @@ def _read_run(directory: Path) -> "Run | str":
     )
 
 
-def grouped(runs: list[Run]) -> dict[str, list[Run]]:
-    """Group runs by the settings that differ, except the seed; the first group is the base of all comparisons.
+def grouped(runs: list[Run], against: dict[str, str] | None = None) -> dict[str, list[Run]]:
+    """Group runs by the settings that differ, except the seed; the first group is the base.
 
-    The base is the group from which all others differ least; of several such groups, the nearest to the defaults. If
-    each other group changes settings of its own, its label names only these; in a grid, all that differ.
+    The base is the group from which all others differ least, among those with the settings ``against`` if given; of
+    several such groups, the nearest to the defaults. If each other group changes settings of its own, its label names
+    only these; in a grid, all that differ.
     """
     keys = sorted({key for run in runs for key in run.settings} - {"seed"})
     differing = [key for key in keys if len({_plain(run.settings.get(key)) for run in runs}) > 1]
@@ -215,7 +272,8 @@ def grouped(runs: list[Run]) -> dict[str, list[Run]]:
     def apart(one: tuple[str, ...], other: tuple[str, ...]) -> int:
         return sum(a != b for a, b in zip(one, other, strict=True))
 
-    base = min(groups, key=lambda group: (sum(apart(group, other) for other in groups), apart(group, usual)))
+    bases = [group for group in groups if (against or {}).items() <= dict(zip(differing, group, strict=True)).items()]
+    base = min(bases, key=lambda group: (sum(apart(group, other) for other in groups), apart(group, usual)))
     order = sorted(groups, key=lambda group: (apart(group, base), apart(group, usual)))
 
     def label(group: tuple[str, ...]) -> str:
