@@ -6,7 +6,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from runs import ROOT
 
-from dcgan import cli, sentences
+from dcgan import cli, data, sentences
+from dcgan.choices import DataName, LossName
 from dcgan.config import Config, flatten
 from dcgan.networks import map_sizes, map_widths
 
@@ -25,15 +26,21 @@ def swept(preset):
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_asks_a_question_and_all_its_runs_can_be_started(preset):
     comments = [line for line in (DIRECTORY / f"{preset}.yaml").read_text().splitlines() if "#" in line]
-    assert "?" in " ".join(comments)
-    assert f"experiment={preset}" in comments[1]
+    assert "?" in " ".join(comments), f"{preset}.yaml must ask its question in the comment at its top"
+    assert f"experiment={preset}" in comments[1], f"line 2 of {preset}.yaml must say how to run it: experiment={preset}"
     params = swept(preset)
     choices = [[f"{key}={value}" for value in str(values).split(",")] for key, values in params.items()]
     for overrides in itertools.product(*choices):
         config = cli.compose([f"experiment={preset}", *overrides], None)
     if choices:
-        assert config.sweep == preset
-        assert "seed=0,1,2" in [f"{key}={value}" for key, value in params.items()]
+        assert config.sweep == preset, f"{preset}.yaml must set sweep: {preset}"
+        assert len(str(params.get("seed", "")).split(",")) >= 3, f"{preset}.yaml must sweep over three seeds or more"
+
+
+def test_every_set_and_loss_has_its_file():
+    assert {path.stem for path in (sentences.CONFIG_DIR / "data").iterdir()} == {*DataName} == {*data.SETS}
+    losses = [path.stem for path in (sentences.CONFIG_DIR / "loss").iterdir()]
+    assert {cli.compose([f"loss={loss}"], None).loss.name for loss in losses} == {*LossName}
 
 
 @pytest.mark.parametrize(

@@ -52,5 +52,7 @@ def table(measures: dict[str, Measure]) -> str:
     """Return the measures as a table in aligned text."""
     lines = [f"{'':<34}{'generated':>11}{'real':>11}"]
     for name, measure in measures.items():
-        lines.append(f"{name.replace('_', ' '):<34}{measure.value:>11.4g}{measure.floor:>11.4g}   {GOALS[name]}")
+        lines.append(
+            f"{name.replace('_', ' '):<34}{measure.value:>11.4g}{measure.floor:>11.4g}   {GOALS.get(name, '')}".rstrip()
+        )
     return "\n".join(lines)
