@@ -68,10 +68,10 @@ def main() -> None:
         return sampling.generate_many(network, count, labels, options.seed)
 
     evaluator = evaluation.Evaluator(found, options.samples, trained.num_classes > 0, device, options.seed)
-    report = evaluation.report(evaluator, sample, device)
+    results = evaluation.measure_thoroughly(evaluator, sample, device)
     print(f"{run}, step {trained.step}: {evaluator.count:,} generated images, and as many real ones in their place")
-    print(evaluation.table(report.measures))
-    print(evaluation.remarks(report))
+    print(evaluation.table(results.measures))
+    print(evaluation.remarks(results))
     about = {
         "step": trained.step,
         "samples": evaluator.count,
@@ -81,7 +81,7 @@ def main() -> None:
         "truncation": options.truncation,
         "data": found.train.fingerprint,
     }
-    write_text(out, json.dumps({**about, **asdict(report)}, indent=1) + "\n")
+    write_text(out, json.dumps({**about, **asdict(results)}, indent=1) + "\n")
     print(f"written: {out}")
 
 

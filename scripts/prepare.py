@@ -22,7 +22,7 @@ def main() -> None:
 
     log_to(None)
     found = data.load(config)
-    for part, images in (("to train on", found.train), ("held out", found.held_out)):
+    for part, images in (("not held out", found.train), ("held out", found.held_out)):
         print(f"{len(images):,} pictures {part}")
         for label, kind in enumerate(images.classes):
             name = "" if kind == str(label) else f" {kind}"
@@ -30,7 +30,7 @@ def main() -> None:
     for file, reason in found.skipped.items():
         print(f"skipped: {file} {reason}")
     if len(found.shown) < len(found.train):
-        print(f"{len(found.shown):,} of those to train on are trained on: data.limit")
+        print(f"{len(found.shown):,} of those not held out are trained on: data.limit")
     columns = min(len(found.train.classes) or sampling.UNLABELLED_COLUMNS, sampling.MAX_COLUMNS)
     examples = found.train.examples(columns, sampling.GRID_ROWS, by_class=bool(found.train.classes))
     save_png(grid(examples, columns), found.store / "examples.png")

@@ -271,7 +271,7 @@ def test_bad_files_can_be_skipped_and_are_listed(here, tmp_path):
     assert "is damaged (image file is truncated" in skipped[0]
     assert "2 files were skipped, listed in outputs/run/skipped.txt" in done.stderr
     prepared = here("prepare.py", "data.held_out=0", *arguments)
-    assert "4 pictures to train on" in prepared.stdout
+    assert "4 pictures not held out" in prepared.stdout
     assert "skipped: words.jpg is text" in prepared.stdout
     (examples,) = tmp_path.glob("data/prepared/*/examples.png")
     with Image.open(examples) as picture:

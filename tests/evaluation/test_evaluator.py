@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from dcgan import data, evaluation
 from dcgan.config import DataConfig
 from dcgan.errors import UserError
-from dcgan.evaluation import classifier, inception, reports
+from dcgan.evaluation import classifier, inception, thorough
 from dcgan.images import to_float
 
 CPU = torch.device("cpu")
@@ -177,7 +177,7 @@ def test_an_unconditional_generator_is_not_asked_for_classes(found, others):
     assert evaluator.labels is None
     assert "class_agreement" not in measures
     assert measures["diversity"].value == pytest.approx(1, abs=0.05)
-    report = evaluation.report(evaluator, lambda labels, count: others[:count], CPU)
+    report = evaluation.measure_thoroughly(evaluator, lambda labels, count: others[:count], CPU)
     assert "no support vector machine and no nearest neighbours" in evaluation.remarks(report)
 
 
@@ -195,7 +195,7 @@ def test_a_report_asks_other_classifiers_and_the_same_of_real_images(evaluator, 
         shown = (labels + wrong) % 10
         return found.train[np.array([by_class[k][i % 400] for i, k in enumerate(shown.tolist())])]
 
-    report = evaluation.report(evaluator, sample, CPU)
+    report = evaluation.measure_thoroughly(evaluator, sample, CPU)
     measure = report.measures["nearest_neighbour_error"]
     assert 0.03 < measure.floor < 0.08  # the references are 4,500 real digits
     assert measure.floor + 0.04 < measure.value < 0.3
@@ -219,15 +219,15 @@ def test_copies_of_training_images_are_no_novelty(found):
     held_out = found.held_out[:]
     copies = found.train[:4000:8].clone()
     copies[:, 0, 0, 0] = 255  # changes one pixel
-    assert reports._novelty(found, held_out).value == 1
-    assert reports._novelty(found, copies).value < 0.25
+    assert thorough._novelty(found, held_out).value == 1
+    assert thorough._novelty(found, copies).value < 0.25
     noise = torch.randint(0, 256, held_out.shape, generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    assert reports._novelty(found, noise).value > 1.5
+    assert thorough._novelty(found, noise).value > 1.5
     # Only pictures that the networks were shown count: the others are as new to them as held-out ones.
     few = found._replace(shown=found.train.limited(500))
-    assert reports._novelty(few, few.shown[:]).value == 0
+    assert thorough._novelty(few, few.shown[:]).value == 0
     unseen = np.setdiff1d(np.arange(4500), np.searchsorted(found.train.rows, few.shown.rows))
-    assert reports._novelty(few, found.train[unseen[:500]]).value == pytest.approx(1, abs=0.1)
+    assert thorough._novelty(few, found.train[unseen[:500]]).value == pytest.approx(1, abs=0.1)
 
 
 def test_some_of_the_held_out_pictures_stand_for_all_though_they_are_sorted(monkeypatch):
@@ -240,27 +240,27 @@ def test_some_of_the_held_out_pictures_stand_for_all_though_they_are_sorted(monk
 
     train, held_out = pictures(0, 200), pictures(0, 90)
     found = data.Data(train, train, held_out, {}, None)
-    monkeypatch.setattr(reports, "MAX_SVM_NUMBERS", 40)
+    monkeypatch.setattr(thorough, "MAX_SVM_NUMBERS", 40)
     asked = SimpleNamespace(found=found, labels=torch.from_numpy(labels))
-    measures = reports._support_vector_machine(asked, train[:])
+    measures = thorough._support_vector_machine(asked, train[:])
     assert measures["svm_agreement"].floor == pytest.approx(0.5, abs=0.2)
-    measures, by_heart = reports._nearest_neighbours(found, lambda labels, count: train[:].repeat(5, 1, 1, 1))
+    measures, by_heart = thorough._nearest_neighbours(found, lambda labels, count: train[:].repeat(5, 1, 1, 1))
     assert measures["nearest_neighbour_error"].floor == by_heart == 0.5
     held_out.store[20:] = 50  # the first twenty stay as black as the training pictures
-    monkeypatch.setattr(reports, "MAX_NOVELTY_QUERIES", 20)
-    assert reports._novelty(found, held_out[20:60]).value == pytest.approx(1)
+    monkeypatch.setattr(thorough, "MAX_NOVELTY_QUERIES", 20)
+    assert thorough._novelty(found, held_out[20:60]).value == pytest.approx(1)
 
 
 def test_a_generator_that_has_pictures_by_heart_gives_some_of_them_with_the_class_asked_for(found):
     known = found.train.limited(300)
     labels = torch.from_numpy(found.train.labels)
-    given = reports.by_heart(known, labels)
+    given = thorough.by_heart(known, labels)
     for label in range(10):
         own = known[np.flatnonzero(known.labels == label)].unique(dim=0)
         drawn = given[labels == label].unique(dim=0)
         assert torch.equal(own, drawn)  # 450 draws from 30 miss none
     few = torch.from_numpy(known.labels)
-    shown = reports.by_heart(known, few).unique(dim=0)
+    shown = thorough.by_heart(known, few).unique(dim=0)
     assert len(shown) == pytest.approx(300 * (1 - np.exp(-1)), abs=25)  # 300 draws from 300 pictures miss about a third
 
 
@@ -283,7 +283,7 @@ def test_a_classifier_that_guesses_is_no_yardstick(found, tmp_path, caplog):
     evaluator = evaluation.Evaluator(mixed, 100, True, CPU)
     assert "no measures of features: the classifier recognises" in caplog.text
     assert evaluator.headline == "sliced_wasserstein_distance"
-    about = evaluation.report(evaluator, lambda labels, count: found.train[:count], CPU)
+    about = evaluation.measure_thoroughly(evaluator, lambda labels, count: found.train[:count], CPU)
     assert "no more than the guess of the most frequent class" in evaluation.remarks(about)
     assert "nearest_neighbour_error" in about.measures
     mixed.held_out.rows = mixed.held_out.rows[mixed.held_out.labels == 1]
@@ -297,7 +297,7 @@ def test_without_held_out_pictures_class_agreement_has_no_floor_and_is_not_measu
     )
     without = evaluation.Evaluator(whole, 1000, True, CPU)
     assert set(evaluator(evaluator.real)) - set(without(without.real)) == {"class_agreement"}
-    about = evaluation.report(without, lambda labels, count: without.real[:count], CPU)
+    about = evaluation.measure_thoroughly(without, lambda labels, count: without.real[:count], CPU)
     assert "no class agreement: no picture is held out" in evaluation.remarks(about)
 
 
@@ -308,7 +308,9 @@ def test_without_labels_the_pixels_are_measured(found):
     measures = evaluator(evaluator.real)
     assert set(measures) == {"sliced_wasserstein_distance", "diversity", "checkerboard"}
     assert evaluator.headline == "sliced_wasserstein_distance"
-    assert "no classes" in evaluation.remarks(evaluation.report(evaluator, lambda labels, count: evaluator.real, CPU))
+    assert "no classes" in evaluation.remarks(
+        evaluation.measure_thoroughly(evaluator, lambda labels, count: evaluator.real, CPU)
+    )
 
 
 def test_inception_distances_where_the_weights_are(tmp_path, monkeypatch):
@@ -342,12 +344,12 @@ def test_inception_distances_where_the_weights_are(tmp_path, monkeypatch):
         CPU,
     )
     images = evaluator.real
-    measures = evaluation.report(evaluator, lambda labels, count: images, CPU).measures
+    measures = evaluation.measure_thoroughly(evaluator, lambda labels, count: images, CPU).measures
     for name in ("frechet_inception_distance", "kernel_inception_distance"):
         assert measures[name].value == measures[name].floor > 0
 
 
 def test_inception_distances_are_of_rgb_pictures(found):
     evaluator = evaluation.Evaluator(found, 100, False, CPU)
-    report = evaluation.report(evaluator, lambda labels, count: evaluator.real, CPU)
+    report = evaluation.measure_thoroughly(evaluator, lambda labels, count: evaluator.real, CPU)
     assert "they are of RGB pictures" in evaluation.remarks(report)

@@ -1,4 +1,4 @@
-"""The report on a finished generator: the evaluator's measures, raw-pixel classifiers and Inception distances."""
+"""All measures of a finished generator: the evaluator's, and slow ones by raw-pixel classifiers and Inception distances."""
 
 import logging
 import statistics
@@ -28,7 +28,7 @@ Sample = Callable[[Tensor | None, int], Tensor]  # labels (N,) or None, N -> gen
 
 
 @dataclass
-class Report:
+class Results:
     """All results about one generator."""
 
     measures: dict[str, Measure] = field(default_factory=dict)
@@ -39,11 +39,11 @@ class Report:
     error_by_heart: float | None = None  # nearest neighbour error of a generator that repeats its training pictures
 
 
-def report(evaluator: Evaluator, sample: Sample, device: torch.device) -> Report:
+def measure_thoroughly(evaluator: Evaluator, sample: Sample, device: torch.device) -> Results:
     """Compute all measures of a generator, including the slow ones."""
     found, classifier = evaluator.found, evaluator.classifier
     images = sample(evaluator.labels, evaluator.count)
-    measures, about = evaluator(images), Report()
+    measures, about = evaluator(images), Results()
     if classifier is None:
         about.notes.append(f"no measures of features: {evaluator.why_no_classifier}")
     else:
@@ -147,17 +147,17 @@ def by_heart(known: ImageSet, labels: Tensor) -> Tensor:
     return known[rows.numpy()]
 
 
-def remarks(report: Report) -> str:
+def remarks(results: Results) -> str:
     """Return what the table leaves out, one remark per line."""
-    lines = list(report.notes)
-    if report.error_by_heart is not None:
+    lines = list(results.notes)
+    if results.error_by_heart is not None:
         lines.append(
             "a generator that had the training pictures by heart, and gave one at random, would have a nearest "
-            f"neighbour error of {report.error_by_heart:.4g}: so many draws miss some pictures"
+            f"neighbour error of {results.error_by_heart:.4g}: so many draws miss some pictures"
         )
-    if report.recognised is not None:
-        lines.append("recognised: " + ", ".join(f"{kind}: {n}" for kind, n in report.recognised.items()))
-        sure = report.classifier_accuracy
+    if results.recognised is not None:
+        lines.append("recognised: " + ", ".join(f"{kind}: {n}" for kind, n in results.recognised.items()))
+        sure = results.classifier_accuracy
         right = "" if sure is None else f"; it recognises {sure:.1%} of held-out pictures"
-        lines.append(f"features {report.features} of the classifier trained on these pictures{right}")
+        lines.append(f"features {results.features} of the classifier trained on these pictures{right}")
     return "\n".join(lines)
