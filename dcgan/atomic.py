@@ -1,4 +1,4 @@
-"""Write files that appear whole or not at all, whatever ends the process that writes them."""
+"""Write files that appear whole or not at all, whatever ends the process that writes them, and find those of steps."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -26,6 +26,11 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             partial.unlink()
+
+
+def of_steps(directory: Path, suffix: str) -> list[Path]:
+    """The files ``step-00000000.SUFFIX`` of a directory, by step; copies under other names are not ours."""
+    return sorted(directory.glob(f"step-{8 * '[0-9]'}{suffix}"))
 
 
 def write_text(path: Path, text: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from dcgan.atomic import replacing
+from dcgan.atomic import of_steps, replacing
 from dcgan.errors import UserError, is_out_of_memory
 
 log = logging.getLogger(__name__)
@@ -123,4 +123,4 @@ def newest(directory: Path) -> dict[str, Any] | None:
 
 
 def _newest_first(directory: Path) -> list[Path]:
-    return sorted(directory.glob(f"step-{8 * '[0-9]'}.pt"), reverse=True)
+    return of_steps(directory, ".pt")[::-1]

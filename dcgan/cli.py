@@ -22,9 +22,9 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from dcgan.choices import DataName
-from dcgan.config import Config, flatten, is_incidental
+from dcgan.config import CONFIG_DIR, Config, flatten, is_incidental, settings_of
 from dcgan.errors import UserError, is_out_of_memory
-from dcgan.sentences import CONFIG_DIR, sentence, settings_of, unknown
+from dcgan.sentences import sentence, unknown
 
 Options = TypeVar("Options")
 
@@ -184,15 +184,16 @@ def compose(arguments: list[str], usage: str | None) -> Config:
 
 def refuse_misunderstandings(arguments: list[str]) -> None:
     """Raise a `UserError` for arguments of ``dcgan.train`` that Hydra takes otherwise than they are meant, or breaks on."""
-    words = {*arguments}
-    if {"-m", "--multirun"} & words and {"-c", "--cfg"} & words:
-        raise UserError("--cfg prints the settings of one run; leave out -m")
+    shown = next((word for word in arguments if re.match(r"(--cfg|--info|-i|-c(job|hydra|all)?)(=|$)", word)), None)
+    if shown is not None and {"-m", "--multirun"} & {*arguments}:
+        raise UserError(f"{shown} is about one run; leave out -m")
     settings = [argument for argument in arguments if "=" in argument]
     for argument in settings:
         key = argument.partition("=")[0]
         if not key:
             raise UserError(f"{argument!r} is not of the form setting=value, such as steps=100")
-        if key.startswith("--") and (key[2:] in settings_of(Config) or (CONFIG_DIR / key[2:]).is_dir()):
+        own = key.removeprefix("--")
+        if own != key and own and (own in settings_of(Config) or (CONFIG_DIR / own).is_dir()):
             raise UserError(f"{argument} is a setting, not an option; write {argument[2:]}")
     _refuse_twice([argument.partition("=")[0].lstrip("+~") for argument in settings])
 
@@ -291,6 +292,10 @@ def exit_on_error(command: Callable[[], object]) -> None:
     except BrokenPipeError:  # the reader of the output has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except UnicodeDecodeError as error:  # raised while YAML is read; it does not say where
+        if full_error:
+            raise
+        fail(UserError(f"a file of settings is not in UTF-8 ({error}); save it so"))
     except (UserError, HydraException, OmegaConfBaseException, YAMLError, OSError) as error:
         if full_error:
             raise

@@ -6,6 +6,7 @@ import math
 import os
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, TypeVar
 
 from dcgan.choices import (
@@ -27,6 +28,11 @@ from dcgan.errors import UserError
 Choice = TypeVar("Choice", bound=StrEnum)
 Schema = TypeVar("Schema")
 
+# In a checkout, configs/ is beside the package; in a wheel, inside it. The path is absolute because Hydra resolves
+# a relative one differently for a module that is run and a module that is imported.
+CONFIG_DIR = next(
+    path for path in (Path(__file__).parent / "configs", Path(__file__).parents[1] / "configs") if path.is_dir()
+)
 # Settings that may change when a run is resumed. The run's name leaves them out, except data.root and a resume=FILE.
 INCIDENTAL = {
     "data.root",  # the fingerprint identifies the pictures themselves
@@ -250,6 +256,17 @@ class Config:
             raise UserError(
                 f"the stored settings are of another version of dcgan ({unknown or error}); use the one that wrote them"
             ) from error
+
+
+def settings_of(schema: Any, prefix: str = "") -> dict[str, Any]:
+    """The types of a dataclass's settings by their full names, such as ``data.image_size``."""
+    types: dict[str, Any] = {}
+    for setting in dataclasses.fields(schema):
+        name = prefix + setting.name
+        types |= (
+            settings_of(setting.type, f"{name}.") if dataclasses.is_dataclass(setting.type) else {name: setting.type}
+        )
+    return types
 
 
 def flatten(settings: dict[Any, Any], prefix: str = "") -> dict[str, Any]:

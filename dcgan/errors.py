@@ -2,7 +2,7 @@
 
 import errno
 
-ANOTHER = "set another name= (of a sweep: sweep=)"  # what to do if a directory belongs to another run
+SET_ANOTHER_NAME = "set another name= (of a sweep: sweep=)"  # what to do if a directory belongs to another run
 OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc")  # as PyTorch says it
 
 

@@ -10,6 +10,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor, nn
 
+from dcgan.atomic import of_steps
 from dcgan.data import Data
 from dcgan.errors import UserError
 from dcgan.evaluation.pixel_classifiers import nearest
@@ -194,7 +195,7 @@ def film(run: Path) -> list[Image.Image]:
     if not run.is_dir():
         raise UserError(f"run={run} is not a run directory, which format=film needs")
     frames = []
-    for path in sorted((run / "samples").glob(f"step-{8 * '[0-9]'}.png")):
+    for path in of_steps(run / "samples", ".png"):
         step = int(path.stem.removeprefix("step-"))
         frames.append(joined([f"step {step:,}", read_picture(path)], down=True))
     if not frames:

@@ -9,7 +9,7 @@ from dcgan import checkpoint, provenance
 from dcgan.atomic import write_text
 from dcgan.config import Config, differences
 from dcgan.engine import TrainState
-from dcgan.errors import ANOTHER, UserError, is_out_of_memory
+from dcgan.errors import SET_ANOTHER_NAME, UserError, is_out_of_memory
 
 log = logging.getLogger(__name__)
 
@@ -24,20 +24,20 @@ def resume(state: TrainState, config: Config, run_dir: Path, metadata: dict[str,
     own = checkpoint.newest(run_dir / "checkpoints")
     if own is not None:
         if config.resume == "never":
-            raise UserError(f"resume=never, but {run_dir} holds a run; delete it or {ANOTHER}")
+            raise UserError(f"resume=never, but {run_dir} holds a run; delete it or {SET_ANOTHER_NAME}")
         if config.resume not in ("auto", own["config"]["resume"]):
-            raise UserError(f"{run_dir} holds a run that did not begin from resume={config.resume}; {ANOTHER}")
+            raise UserError(f"{run_dir} holds a run that did not begin from resume={config.resume}; {SET_ANOTHER_NAME}")
         changed = differences(own["config"], metadata["config"])
         if own["data_fingerprint"] != metadata["data_fingerprint"]:
             changed.append("the pictures themselves")
         if changed:
             raise UserError(
-                f"{run_dir} belongs to a run with other settings ({'; '.join(changed)}); {ANOTHER}, "
+                f"{run_dir} belongs to a run with other settings ({'; '.join(changed)}); {SET_ANOTHER_NAME}, "
                 f"and resume={run_dir}/checkpoints/step-{own['step']:08d}.pt to start from where it is"
             )
         # The first start decides from which checkpoint the run began, even if the present one leaves resume= out.
         config.resume = metadata["config"]["resume"] = own["config"]["resume"]
-        other = f"another version of dcgan; use the version that wrote them, or {ANOTHER}"
+        other = f"another version of dcgan; use the version that wrote them, or {SET_ANOTHER_NAME}"
         _load(state, own, f"{run_dir} holds networks of {other}")
     elif config.resume not in ("auto", "never"):
         start = checkpoint.load_training(Path(config.resume))

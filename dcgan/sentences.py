@@ -3,7 +3,7 @@
 import difflib
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,21 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 from yaml import MarkedYAMLError
 
-from dcgan.config import Config
+from dcgan.config import CONFIG_DIR, Config, settings_of
 from dcgan.errors import UserError
 
-# In a checkout, configs/ is beside the package; in a wheel, inside it. The path is absolute because Hydra resolves
-# a relative one differently for a module that is run and a module that is imported.
-CONFIG_DIR = next(
-    path for path in (Path(__file__).parent / "configs", Path(__file__).parents[1] / "configs") if path.is_dir()
-)
+SYNONYMS = {  # what other programs call our settings
+    "amp": ["precision"],
+    "dataset": ["data"],
+    "epochs": ["steps"],
+    "fp16": ["precision"],
+    "gpu": ["device"],
+    "iterations": ["steps"],
+    "learning_rate": ["optim.generator_lr", "optim.discriminator_lr"],
+    "optimizer": ["optim.generator_lr", "optim.discriminator_lr", "optim.betas"],
+    "path": ["data.root"],
+    "z_dim": ["model.latent_dim"],
+}
 SWEPT = "hydra.sweeper.params"  # the only setting of Hydra's own that an experiment file needs
 # The messages of OmegaConf, and the sentences that replace them.
 SENTENCES = {
@@ -30,9 +37,7 @@ SENTENCES = {
     r"field '\w+' is not Optional()": "{key}=null is not possible; leave it out for its default",
     r".*is not a ListConfig()": "{key} must be a list in brackets, such as '{key}=[a,b]'",
     r".*does not support deletion()": "~{key} cannot be removed; leave it out for its default",
-    r"Merge error: str is not a subclass of (\w+)Config": "a group takes its settings on lines of their own; to choose a file of the group, "
-    "write 'defaults: [override /{group}: NAME]'",
-    r".*is not a subclass of()": "{key} is a group of settings; set one of {settings}",
+    r".*is not a subclass of (\w+)": "{key} is a group of settings; set one of {settings}{file}",
     r".*has missing mandatory value()": "{key}= is missing; --help says what it is",
 }
 
@@ -52,12 +57,14 @@ def sentence(error: BaseException, schema: Any = Config) -> str:
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, OmegaConfBaseException):
         cause = cause.__cause__ or cause.__context__
-    text = str(error) if cause is None else _of_omegaconf(cause, str(error), schema)
-    file = re.match(r"In '(.*?)': ", str(error))  # Hydra names the file that it could not compose
-    return (f"{file[1]}.yaml: " if file else "") + " ".join(text.split())
+    # Hydra names the file that it could not compose.
+    file, text = re.fullmatch(r"(?:In '(.*?)': )?(.*)", str(error), re.DOTALL).groups()  # type: ignore[union-attr]
+    if cause is not None:
+        text = _of_omegaconf(cause, text, schema, in_file=file is not None)
+    return (f"{file}.yaml: " if file else "") + " ".join(text.split())
 
 
-def _of_omegaconf(cause: OmegaConfBaseException, whole: str, schema: Any) -> str:
+def _of_omegaconf(cause: OmegaConfBaseException, whole: str, schema: Any, *, in_file: bool) -> str:
     """The message of an error in a setting; ``whole`` is that of the error which it led to."""
     if isinstance(cause, ConfigKeyError | ConfigAttributeError):
         key = str(cause.full_key or cause.key)
@@ -68,17 +75,32 @@ def _of_omegaconf(cause: OmegaConfBaseException, whole: str, schema: Any) -> str
     key, said = cause.full_key or "", str(cause.msg).splitlines()[0]  # the other lines name OmegaConf's own types
     for pattern, form in SENTENCES.items():
         if found := re.match(pattern, said):
+            key = key or _group_of(found[1], schema)
             own = ", ".join(name for name in settings_of(schema) if name.startswith(f"{key}."))
-            several = re.search(r"\d *[-,] *\d", found[1]) is not None
+            several = re.fullmatch(r"\[?(\d+(?: *[-,] *\d+)+)\]?", found[1])
+            values = ",".join(re.findall(r"\d+", found[1]))
+            has_files = in_file and key != "" and (CONFIG_DIR / key).is_dir()
             return form.format(
                 key=key,
                 found=found[1],
                 choices=found[found.lastindex or 1],
                 settings=own,
-                group=found[1].lower(),
-                several=f"; for a run with each of several, write {key}=0,1 and -m" * several,
+                several=f"; for a run with each of several, write {key}={values} and -m" if several else "",
+                file=f"; to choose a file of the group, write 'defaults: [override /{key}: NAME]'" * has_files,
             )
     return ": ".join(filter(None, [key, said]))
+
+
+def _group_of(name: str, schema: Any, prefix: str = "") -> str:
+    """The full name of the group of settings that a dataclass of this name describes; empty if there is none."""
+    for setting in fields(schema):
+        if is_dataclass(setting.type):
+            group = prefix + setting.name
+            if getattr(setting.type, "__name__", "") == name:
+                return group
+            if inner := _group_of(name, setting.type, f"{group}."):
+                return inner
+    return ""
 
 
 def _of_hydra(error: HydraException) -> str | None:
@@ -99,27 +121,33 @@ def _of_hydra(error: HydraException) -> str | None:
 
 def unknown(key: str, schema: Any) -> str:
     """The message that there is no such setting, with those that could be meant."""
-    known, last = settings_of(schema), key.rpartition(".")[2]
-    groups = [path.name for path in CONFIG_DIR.iterdir() if path.is_dir()] if schema is Config else []
-
-    def alike(cutoff: float) -> list[str]:
-        return difflib.get_close_matches(key, [*known, *groups, SWEPT], n=1, cutoff=cutoff)
-
-    ways: list[Callable[[], list[str]]] = [
-        lambda: [name for name in known if name.rpartition(".")[2] == last],  # in another group
-        lambda: alike(0.7),
-        lambda: [name for name in known if last in name],
-        lambda: alike(0.6),
-    ]
-    near = next(filter(None, (way() for way in ways)), [])
+    settings = settings_of(schema)
+    if key in settings:  # a file nests what a command line writes with a point
+        group, _, last = key.rpartition(".")
+        return f"{key} is written on two lines in a file: '{group}:', and under it, indented, '{last}: ...'"
+    near = [SWEPT] if key.startswith("hydra.") else _near(key.lower(), settings, schema)
     hint = f"did you mean {' or '.join(near[:3])}?" if near else "--help lists the settings"
     return f"there is no setting {key}; {hint}"
 
 
-def settings_of(schema: Any, prefix: str = "") -> dict[str, Any]:
-    """The types of a dataclass's settings by their full names, such as ``data.image_size``."""
-    types: dict[str, Any] = {}
-    for setting in fields(schema):
-        name = prefix + setting.name
-        types |= settings_of(setting.type, f"{name}.") if is_dataclass(setting.type) else {name: setting.type}
-    return types
+def _near(key: str, settings: Iterable[str], schema: Any) -> list[str]:
+    """The settings that could be meant by a name, the likeliest first."""
+    names, synonyms = list(settings), {}
+    if schema is Config:
+        groups = [path.name for path in CONFIG_DIR.iterdir() if path.is_dir()]
+        names = [name for name in names if name.removesuffix(".name") not in groups] + groups
+        synonyms = SYNONYMS
+    group, _, last = key.rpartition(".")
+
+    def alike(cutoff: float) -> list[str]:
+        return difflib.get_close_matches(key, names, n=1, cutoff=cutoff)
+
+    ways: list[Callable[[], list[str]]] = [
+        lambda: synonyms.get(last, []),
+        lambda: sorted((name for name in names if last in name.split(".")), key=lambda name: not name.endswith(last)),
+        lambda: [name for name in names if group and name.startswith(f"{group}.") and last in name],
+        lambda: alike(0.7),
+        lambda: [name for name in names if last in name],
+        lambda: alike(0.6),
+    ]
+    return next(filter(None, (way() for way in ways)), [])

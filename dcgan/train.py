@@ -31,9 +31,8 @@ from omegaconf import DictConfig
 
 import dcgan
 from dcgan import cli
-from dcgan.config import Config
-from dcgan.errors import ANOTHER, UserError, is_out_of_memory
-from dcgan.sentences import CONFIG_DIR
+from dcgan.config import CONFIG_DIR, Config
+from dcgan.errors import SET_ANOTHER_NAME, UserError, is_out_of_memory
 
 LOCK, LOG = ".lock", "run.log"
 failed: list[str] = []  # names of the runs of the current sweep that failed
@@ -67,7 +66,7 @@ def train_locked(config: Config, run_dir: Path) -> int:
                 raise UserError("there is too little memory; close other programs, or ask for less") from error
             raise UserError(
                 f"{error.filename or run_dir} cannot be used ({error.strerror or error}); mend that and run the same "
-                f"command again, or {ANOTHER}"
+                f"command again, or {SET_ANOTHER_NAME}"
             ) from error
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
@@ -88,7 +87,7 @@ def locked(run_dir: Path) -> AbstractContextManager[object]:
     try:
         return FileLock(run_dir / LOCK, timeout=0).acquire()
     except Timeout as error:
-        raise UserError(f"another process is training in {run_dir}; wait for it or {ANOTHER}") from error
+        raise UserError(f"another process is training in {run_dir}; wait for it or {SET_ANOTHER_NAME}") from error
 
 
 def discard_if_empty(run_dir: Path) -> None:
@@ -140,8 +139,9 @@ def main() -> None:
     cli.check_sweeps()
 
     def command() -> None:
-        if "--version" in sys.argv[1:]:
-            print(f"dcgan {dcgan.__version__}")  # Hydra would name its own
+        if "--version" in sys.argv[1:]:  # Hydra would name its own
+            if cli.speaks():
+                print(f"dcgan {dcgan.__version__}")
             return
         cli.refuse_misunderstandings(sys.argv[1:])
         sys.argv[1:] = cli.quoted(sys.argv[1:])

@@ -35,11 +35,14 @@ def train(config: Config, run_dir: Path | str) -> int:
         num_classes = len(found.train.classes) if config.model.conditional else 0
         state = engine.build(config, num_classes, device)
         # A checkpoint's record of its origin. The fingerprint is of all training pictures, not only data.limit of them.
-        fingerprint = found.train.fingerprint
-        metadata: dict[str, Any] = {"config": config.to_plain(), "num_classes": num_classes}
-        metadata["data_fingerprint"], metadata["provenance"] = fingerprint, provenance.provenance(device)
-        metadata["classes"] = found.train.classes[:num_classes]
-        metadata["class_counts"] = np.bincount(found.shown.labels, minlength=num_classes)[:num_classes].tolist()
+        metadata: dict[str, Any] = {
+            "config": config.to_plain(),
+            "num_classes": num_classes,
+            "classes": found.train.classes[:num_classes],
+            "class_counts": np.bincount(found.shown.labels, minlength=num_classes)[:num_classes].tolist(),
+            "data_fingerprint": found.train.fingerprint,
+            "provenance": provenance.provenance(device),
+        }
 
         # --- Resume ---
         if parallel.is_main():

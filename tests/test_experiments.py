@@ -6,9 +6,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 from runs import ROOT
 
-from dcgan import cli, data, sentences
+from dcgan import cli, data
 from dcgan.choices import DataName, LossName
-from dcgan.config import Config, flatten
+from dcgan.config import CONFIG_DIR, Config, flatten
 from dcgan.networks import map_sizes, map_widths
 
 DIRECTORY = ROOT / "configs" / "experiment"
@@ -18,7 +18,7 @@ PRESETS = sorted(str(path.relative_to(DIRECTORY).with_suffix("")) for path in DI
 def swept(preset):
     """Return the settings that the preset sweeps over, each with its choices separated by commas."""
     cli.register()
-    with initialize_config_dir(version_base="1.3", config_dir=str(sentences.CONFIG_DIR)):
+    with initialize_config_dir(version_base="1.3", config_dir=str(CONFIG_DIR)):
         whole = compose("train", overrides=[f"experiment={preset}"], return_hydra_config=True)
     return whole.hydra.sweeper.params or {}
 
@@ -38,8 +38,8 @@ def test_every_preset_asks_a_question_and_all_its_runs_can_be_started(preset):
 
 
 def test_every_set_and_loss_has_its_file():
-    assert {path.stem for path in (sentences.CONFIG_DIR / "data").iterdir()} == {*DataName} == {*data.SETS}
-    losses = [path.stem for path in (sentences.CONFIG_DIR / "loss").iterdir()]
+    assert {path.stem for path in (CONFIG_DIR / "data").iterdir()} == {*DataName} == {*data.SETS}
+    losses = [path.stem for path in (CONFIG_DIR / "loss").iterdir()]
     assert {cli.compose([f"loss={loss}"], None).loss.name for loss in losses} == {*LossName}
 
 

@@ -12,8 +12,7 @@ from dataclasses import fields
 import pytest
 from runs import ROOT, assert_refused
 
-from dcgan import sentences
-from dcgan.config import Config
+from dcgan.config import Config, settings_of
 
 SCRIPTS = sorted(path.name for path in (ROOT / "scripts").glob("*.py"))
 LAYERS = [
@@ -72,7 +71,7 @@ def test_the_usage_of_a_script_names_the_settings_that_it_has(here, script):
         own = {setting.name for setting in fields(options)} if options else set()
         foreign = set(re.findall(r"([\w.]+)=", arguments)) - own
         if "any setting of dcgan.train" in arguments:
-            foreign -= {*sentences.settings_of(Config), "data"}
+            foreign -= {*settings_of(Config), "data"}
         assert not foreign
         assert all(re.search(rf"^{setting}\b|\b{setting}=", usage, re.MULTILINE) for setting in own)
 

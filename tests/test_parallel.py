@@ -230,9 +230,11 @@ def test_two_processes_leave_one_run_that_resumes_to_the_bit_or_in_one_process(c
     assert resumed.returncode == 0, resumed.stderr
     assert resumed.stderr.count(f"resumed at step {stopped_at}") == 1
     assert_same_run(outputs / "tiny", outputs / "whole")
+    assert "numbers may differ" not in resumed.stderr
 
     alone = here("train", *tiny_with("name=alone"))
     assert alone.returncode == 0, alone.stderr
+    assert "processes 2, now 1" in alone.stderr
     assert f"resumed at step {stopped_at}" in alone.stderr
     assert [line["step"] for line in numbers(outputs / "alone")] == list(range(1, 41))
     assert numbers(outputs / "alone")[:stopped_at] == numbers(outputs / "whole")[:stopped_at]

@@ -414,28 +414,62 @@ def test_what_is_compared_with_may_be_named_as_one_would_write_it(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ("batch_size=32", "the runs do not differ in 'batch_size'; choose from model.kernel_size, loss.r1"),
-        ("kernel_size", "the runs do not differ in 'kernel_size'; choose from model.kernel_size, loss.r1"),
+        ("batch_size=32", "'batch_size' must be one of loss.r1, model.kernel_size, and given once"),
+        ("kernel_size", "'kernel_size' must be one of loss.r1, model.kernel_size"),
+        ("loss.r1=0,loss.r1=0.5", "'loss.r1' must be one of loss.r1, model.kernel_size, and given once"),
+        ("", "'' must be one of loss.r1, model.kernel_size"),
+        ("loss.r1=0,model.kernel_size=5", "no run has all of these"),
         ("model.kernel_size=3", "model.kernel_size is 4 or 5 in these runs"),
         ("model.kernel_size=", "model.kernel_size is 4 or 5 in these runs"),
     ],
 )
 def test_what_no_run_has_cannot_be_compared_with(tmp_path, settings, message):
     with pytest.raises(UserError, match=f"against={settings}: {message}"):
-        sweeps._chosen(grid(tmp_path), settings)
+        sweeps._chosen(grid(tmp_path, (0.0, 5)), settings)
+
+
+def test_runs_that_differ_in_nothing_have_nothing_to_be_compared_with(tmp_path):
+    with pytest.raises(UserError, match="the runs differ in nothing but their seeds; leave it out"):
+        sweeps._chosen([run(tmp_path, [1.0], seed) for seed in (0, 1)], "seed=0")
+
+
+@pytest.mark.parametrize(
+    ("asked", "chosen"),
+    [
+        ("optim.betas=[.5, .999] , loss.r1 = 0", {"optim.betas": "[0.5,0.999]", "loss.r1": "0.0"}),
+        ("optim.betas=[0.0,0.99]", {"optim.betas": "[0.0,0.99]"}),
+        ("loss=hinge", {"loss.name": "hinge"}),
+        ("model.conditional=True", {"model.conditional": "true"}),
+        ("data.limit=null", {"data.limit": "null"}),
+    ],
+)
+def test_values_are_understood_as_on_the_command_line(tmp_path, asked, chosen):
+    plain = {"optim.betas": [0.0, 0.99], "loss.r1": 0.5, "loss.name": "nonsaturating", "data.limit": 99}
+    other = {"optim.betas": [0.5, 0.999], "loss.r1": 0.0, "loss.name": "hinge", "model.conditional": False}
+    assert sweeps._chosen([run(tmp_path, [1.0], 0, **plain), run(tmp_path, [1.0], 0, **other)], asked) == chosen
+
+
+def test_all_are_compared_with_the_one_that_is_asked_for_whatever_else_it_sets(tmp_path):
+    settings = [{}, {"loss.name": "hinge"}, {"loss.name": "wasserstein", "loss.r1": 0.0, "loss.gradient_penalty": 10.0}]
+    found = against(tmp_path, [run(tmp_path, [1.0], 0, **one) for one in settings], "loss=wasserstein")
+    first, *others = found.groups
+    assert "wasserstein" in first or first == "base"
+    assert found.compared == dict.fromkeys(others, first)
+    assert len(others) == 2
 
 
 def test_a_setting_with_nothing_to_compare_is_told_of(here, tmp_path):
-    for index, (kind, kernel) in enumerate([("scratch", 4), ("scratch", 5), ("builtin", 4)]):
+    for index, (kind, kernel) in enumerate([("scratch", 4), ("scratch", 5), ("builtin", 4), ("resize", 5)]):
         overrides = [f"model.upsample={kind}", f"model.kernel_size={kernel}", f"name={index}", "device=cpu"]
         assert here("train", "experiment=smoke", "steps=1", *overrides).returncode == 0
     done = here("report.py", "sweep=outputs", "against=model.kernel_size=5")
     assert done.returncode == 0, done.stderr
-    report = (tmp_path / "outputs" / "report.md").read_text()
-    assert (
+    told = [line for line in (tmp_path / "outputs" / "report.md").read_text().splitlines() if "with nothing" in line]
+    assert told == [
         "- model.kernel_size=4, model.upsample=builtin is compared with nothing: no run has model.kernel_size=5 and its "
-        "other settings" in report
-    )
+        "other settings"
+    ]
+    assert (tmp_path / "outputs" / "runs.csv").read_text().count("\n") == 5
 
 
 def test_an_interval_of_fewer_seeds_than_there_are_says_so(tmp_path):
@@ -443,6 +477,9 @@ def test_an_interval_of_fewer_seeds_than_there_are_says_so(tmp_path):
     other = [run(tmp_path, [v], seed, width=64) for seed, v in enumerate([3.0, 6.5])]
     lines = reporting.verdict(sweep(tmp_path, base + other), ["frechet_classifier_distance"])
     assert any(line.endswith(", 2 seeds in common) |") for line in lines)
+    alike = [run(tmp_path, [v], seed, width=64) for seed, v in enumerate([3.0, 6.0])]
+    lines = reporting.verdict(sweep(tmp_path, base + alike), ["frechet_classifier_distance"])
+    assert "| width=64 | +1 (2 seeds in common) |" in lines
 
 
 def test_the_runs_are_a_table_for_other_programs_too(tmp_path):
@@ -453,4 +490,5 @@ def test_the_runs_are_a_table_for_other_programs_too(tmp_path):
     ]
     assert [float(row["frechet_classifier_distance"]) for row in rows] == [r.last(NAME) for r in runs]
     assert {row["parameters"] for row in rows} == {"1000"}
+    assert {(row["images_per_second"], float(row["training_seconds"])) for row in rows} == {("100.0", 32 / 100)}
     assert "batch_size" not in rows[0]

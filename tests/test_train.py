@@ -26,6 +26,7 @@ from runs import (
 )
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+import dcgan
 from dcgan import checkpoint, cli, data, engine, train, training
 from dcgan.config import Config, differences
 
@@ -273,7 +274,22 @@ def test_a_run_that_is_interrupted_before_it_begins_leaves_no_directory(here, tm
             "sweep: mine",
             "experiment/mine.yaml: there is no setting experiment; begin the file with the line '# @package",
         ),
-        ("# @package _global_\nloss: hinge", "write 'defaults: [override /loss: NAME]'"),
+        ("# @package _global_\nloss: hinge", "set one of loss.name, loss.label_smoothing"),
+        (
+            "# @package _global_\nmodel: paper",
+            "to choose a file of the group, write 'defaults: [override /model: NAME]'",
+        ),
+        ("# @package _global_\noptim: adam", "optim is a group of settings; set one of optim.generator_lr"),
+        (
+            "# @package _global_\ndata:\n  augment: flip",
+            "data.augment is a group of settings; set one of data.augment.flip",
+        ),
+        (
+            "# @package _global_\nloss.r1: 0",
+            "loss.r1 is written on two lines in a file: 'loss:', and under it, indented, 'r1: ...'",
+        ),
+        ("# @package _global_\ndefaults: [override /optim: adam]", "mine.yaml: Could not override 'optim'"),
+        (b"# @package _global_\nsweep: caf\xe9", "a file of settings is not in UTF-8"),
         (
             "# @package _global_\nloss:\n  rr1: 0",
             "experiment/mine.yaml: there is no setting loss.rr1; did you mean loss.r1?",
@@ -289,8 +305,33 @@ def test_a_run_that_is_interrupted_before_it_begins_leaves_no_directory(here, tm
 def test_a_fault_in_an_experiment_of_ones_own_is_a_sentence(here, tmp_path, content, message):
     path = tmp_path / "own" / "experiment" / "mine.yaml"
     path.parent.mkdir(parents=True)
-    path.write_text(content)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
     assert_refused(here("train", "--config-dir", str(tmp_path / "own"), "experiment=mine"), message)
+
+
+def test_only_what_looks_like_several_numbers_is_taken_for_them(here):
+    assert "for a run with each" not in here("train", "steps=many").stderr
+    assert "for a run with each" not in here("train", "optim.generator_lr=fast-1").stderr
+    assert "write optim.generator_lr=1,2 and -m" in here("train", "optim.generator_lr=[1,2]").stderr
+
+
+def test_a_list_of_experiments_runs_if_everything_is_set_that_they_sweep_over(here, tmp_path):
+    own = tmp_path / "own" / "experiment"
+    own.mkdir(parents=True)
+    for name, setting in (("one", "loss.r1: 1,2"), ("two", "loss.r1: 3,4")):
+        (own / f"{name}.yaml").write_text(
+            f"# @package _global_\ndefaults: [smoke, _self_]\nhydra:\n  sweeper:\n    params:\n      {setting}\n"
+        )
+    options = ["-m", "--config-dir", str(tmp_path / "own"), "experiment=one,two", "steps=1", "device=cpu"]
+    assert_refused(here("train", *options), "experiment=one is a sweep of its own, over loss.r1, which it is not in")
+    done = here("train", *options, "loss.r1=5")
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "outputs" / "sweeps" / "unnamed").glob("*/config.yaml"))) == 2
+
+
+def test_the_version_is_ours(here):
+    done = here("train", "--version")
+    assert (done.returncode, done.stdout) == (0, f"dcgan {dcgan.__version__}\n")
 
 
 BAD_INPUT = [
@@ -307,9 +348,20 @@ BAD_INPUT = [
     (["-m", "seed=0,1", "seed=2,3"], "seed= is given more than once"),
     (
         ["-m", "seed=0-3"],
-        "must be a whole number, written like 1000; for a run with each of several, write seed=0,1 and -m",
+        "must be a whole number, written like 1000; for a run with each of several, write seed=0,3 and -m",
     ),
-    (["--cfg", "job", "-m", "seed=0,1"], "--cfg prints the settings of one run; leave out -m"),
+    (["--cfg", "job", "-m", "seed=0,1"], "--cfg is about one run; leave out -m"),
+    (["-m", "-cjob", "seed=0,1"], "-cjob is about one run; leave out -m"),
+    (["-m", "--info", "seed=0,1"], "--info is about one run; leave out -m"),
+    (["--loss=hinge"], "--loss=hinge is a setting, not an option; write loss=hinge"),
+    (["seed=0", "+seed=1"], "seed= is given more than once"),
+    (["augment=flip"], "there is no setting augment; did you mean loss.augment or data.augment.flip"),
+    (["model.norm=batch"], "no setting model.norm; did you mean model.discriminator_norm or model.spectral_norm?"),
+    (["BATCH_SIZE=3"], "there is no setting BATCH_SIZE; did you mean batch_size?"),
+    (["epochs=3"], "there is no setting epochs; did you mean steps?"),
+    (["data.path=in"], "there is no setting data.path; did you mean data.root?"),
+    (["data.dataset=mnist"], "there is no setting data.dataset; did you mean data?"),
+    (["hydra.nam=3"], "there is no setting hydra.nam; did you mean hydra.sweeper.params?"),
     (
         ["-m", "experiment=losses,kernels"],
         "experiment=losses is a sweep of its own, over loss and seed, which it is not in",

@@ -87,19 +87,25 @@ class Archive:
         info = self.members[row]
         if info.file_size > MAX_MEMBER_SIZE:
             raise BadPictureError(f"is {info.file_size / 1e6:.0f} MB large")
+        return decode(self._read(info))
+
+    def _read(self, info: zipfile.ZipInfo) -> bytes:
         try:
-            content = self._zip().read(info)
+            return self._zip().read(info)
         except Exception as error:  # each way to compress raises kinds of its own
             if is_out_of_memory(error):
                 raise
             raise BadPictureError(f"{UNREADABLE} from the archive ({error})") from error
-        return decode(content)
 
     def text(self, name: str) -> str | None:
-        """Return the content of the first text file called ``name``, in any directory, or None."""
+        """Return the content of the first text file called ``name``, in any directory, or None.
+
+        Raises:
+            BadPictureError, UnicodeDecodeError: if it is damaged.
+        """
         for info in self._zip().infolist():
             if info.filename.rpartition("/")[2] == name:
-                return self._zip().read(info).decode()
+                return self._read(info).decode()
         return None
 
 

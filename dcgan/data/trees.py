@@ -1,7 +1,6 @@
 """The sets whose pictures are separate files: any folder or zip archive, and CelebA."""
 
 import logging
-import zipfile
 from itertools import takewhile
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from dcgan.choices import OnBadFile
 from dcgan.config import DataConfig
 from dcgan.data.downloads import found_or_downloaded
 from dcgan.data.files import Archive, Directory, Files, Source
+from dcgan.data.pictures import BadPictureError
 from dcgan.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -136,7 +136,7 @@ def _table(files: Files, root: Path, name: str) -> dict[str, dict[str, str]] | N
             if not lines:
                 raise ValueError("no pictures")
             return {line[0]: dict(zip(header, line[1:], strict=True)) for line in lines}
-        except (IndexError, ValueError, zipfile.BadZipFile) as error:
+        except (IndexError, ValueError, BadPictureError) as error:
             raise UserError(f"{name}{suffix} of data.root={root} is cut short or no list; download it again") from error
     return None
 

@@ -5,7 +5,6 @@
 
 import csv
 import io
-import json
 import math
 import statistics
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ import numpy as np
 from dcgan.atomic import replacing, write_text
 from dcgan.config import Config, flatten
 from dcgan.reporting.pictures import draw_curves, draw_grids, draw_spectrum
-from dcgan.reporting.sweeps import Sweep, mixes_diversities, read
+from dcgan.reporting.sweeps import Sweep, differing, mixes_diversities, plain, read
 
 __all__ = ["Sweep", "compare", "read", "table", "verdict", "write"]
 
@@ -50,9 +49,10 @@ class Difference:
             return "-"
         bold = "**" * self.is_claimed
         mean, low, high = (_number(value, 2, "+") for value in (self.mean, self.low, self.high))
-        if math.isnan(self.low):
-            return mean
-        return f"{bold}{mean}{bold} ({low} to {high}{f', {self.seeds} seeds in common' if self.others else ''})"
+        few = f"{self.seeds} seeds in common" * (self.others > 0)
+        interval = "" if math.isnan(self.low) else f"{low} to {high}"
+        remark = ", ".join(filter(None, [interval, few]))
+        return f"{bold}{mean}{bold}" + (f" ({remark})" if remark else "")
 
     @property
     def words(self) -> str:
@@ -114,15 +114,14 @@ def table(sweep: Sweep) -> str:
 
 def runs_as_csv(sweep: Sweep) -> str:
     """Return one line per run, for other programs: its settings that differ, its last measures and what it took."""
-    keys = sorted({key for run in sweep.runs for key in run.settings})
-    keys = [key for key in keys if len({json.dumps(run.settings.get(key)) for run in sweep.runs}) > 1]
+    keys = [*differing(sweep.runs), "seed"]
     text = io.StringIO()
     lines = csv.writer(text, lineterminator="\n")
     lines.writerow(["run", *keys, *sweep.measures, "training_seconds", "images_per_second", "parameters", "peak_gb"])
     for run in sweep.runs:
         measures = [run.last(f"evaluation/{name}") for name in sweep.measures]
         took = [run.seconds, run.speed, run.parameters, run.last("memory/peak_gb")]
-        lines.writerow([run.path.name, *(run.settings.get(key) for key in keys), *measures, *took])
+        lines.writerow([run.path.name, *(plain(run.settings.get(key)) for key in keys), *measures, *took])
     return text.getvalue()
 
 

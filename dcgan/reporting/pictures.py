@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from dcgan.atomic import of_steps
 from dcgan.errors import UserError
 from dcgan.evaluation.pixels import spectrum
 from dcgan.images import read_picture
@@ -47,7 +48,7 @@ def draw_grids(sweep: Sweep) -> "Figure | None":
     """Draw the last samples of each setting's first seed side by side; they share their latents."""
     shown = []
     for label, runs in sweep.groups.items():
-        grids = sorted((runs[0].path / "samples").glob("step-*.png"))
+        grids = of_steps(runs[0].path / "samples", ".png")
         if grids:
             picture = read_picture(grids[-1])
             height = 2 + (picture.height - 2) // GRID_ROWS * ROWS

@@ -8,6 +8,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
 from dcgan import checkpoint
 from dcgan.config import Config, flatten, is_incidental
 from dcgan.errors import UserError
@@ -95,12 +99,13 @@ class Sweep:
     def compared(self) -> dict[str, str]:
         """The group with which each other group is compared.
 
-        This is the first one. With ``against``, it is the one that has those settings, and all others in common.
+        This is the first one. If several have the settings ``against``, as in a grid, it is the one of these that has
+        all other settings in common.
         """
-        first, *others = self.groups
-        if not self.against:
-            return dict.fromkeys(others, first)
         settings = {label: _settings(runs[0]) for label, runs in self.groups.items()}
+        first, *others = settings
+        if sum(self.against.items() <= own.items() for own in settings.values()) < 2 or not self.against:
+            return dict.fromkeys(others, first)
         return {
             label: other
             for label, own in settings.items()
@@ -146,7 +151,7 @@ def read(path: Path, against: str | None = None) -> Sweep:
     kept = _comparable(runs, remarks)
     if not kept:
         raise UserError(f"sweep={path} holds no finished run; {'; '.join(remarks)}")
-    chosen = _chosen(kept, against) if against else {}
+    chosen = {} if against is None else _chosen(kept, against)
     sweep = Sweep(path, grouped(kept, chosen), remarks + _incomparable(kept), chosen)
     for label, runs in sweep.groups.items():
         if label not in sweep.compared and not chosen.items() <= _settings(runs[0]).items():
@@ -156,30 +161,42 @@ def read(path: Path, against: str | None = None) -> Sweep:
 
 def _chosen(runs: list[Run], against: str) -> dict[str, str]:
     """Parse ``against``, and write its values as the runs do."""
-    chosen = {}
+    keys = differing(runs)
+    if not keys:
+        raise UserError(f"against={against}: the runs differ in nothing but their seeds; leave it out")
+    chosen: dict[str, str] = {}
     for part in re.split(r",(?![^\[]*\])", against):  # at commas, but not within brackets
-        key, _, value = part.strip().partition("=")
-        values = dict.fromkeys(_settings(run).get(key, "") for run in runs)
-        if len(values) < 2:
-            differing = [key for key in _settings(runs[0]) if len({_settings(run).get(key) for run in runs}) > 1]
-            raise UserError(f"against={against}: the runs do not differ in {key!r}; choose from {', '.join(differing)}")
-        same = [known for known in values if known == value or _as_number(known) == _as_number(value) is not None]
+        key, _, value = map(str.strip, part.partition("="))
+        key = f"{key}.name" if f"{key}.name" in keys else key
+        if key not in keys or key in chosen:
+            raise UserError(f"against={against}: {key!r} must be one of {', '.join(keys)}, and given once")
+        values = dict.fromkeys(_settings(run)[key] for run in runs)
+        same = [known for known in values if known == value or _parsed(known) == _parsed(value)]
         if not same:
             raise UserError(f"against={against}: {key} is {' or '.join(values)} in these runs")
         chosen[key] = same[0]
+    if not any(chosen.items() <= _settings(run).items() for run in runs):
+        raise UserError(f"against={against}: no run has all of these")
     return chosen
 
 
-def _as_number(text: str) -> float | None:
+def differing(runs: list[Run]) -> list[str]:
+    """The names of the settings in which the runs differ, without the seed."""
+    keys = sorted({key for run in runs for key in run.settings} - {"seed"})
+    return [key for key in keys if len({plain(run.settings.get(key)) for run in runs}) > 1]
+
+
+def _parsed(text: str) -> Any:
+    """What a value on the command line means, so that .5 equals 0.5 and [0, 1] equals [0,1]."""
     try:
-        return float(text)
-    except ValueError:
-        return None
+        return OmegaConf.from_dotlist([f"value={text}"])["value"]
+    except (OmegaConfBaseException, YAMLError):
+        return text
 
 
 def _settings(run: Run) -> dict[str, str]:
     """The settings that runs of one group have in common, as text."""
-    return {key: _plain(value) for key, value in run.settings.items() if key != "seed"}
+    return {key: plain(value) for key, value in run.settings.items() if key != "seed"}
 
 
 def _incomparable(runs: list[Run]) -> list[str]:
@@ -217,7 +234,7 @@ def _comparable(runs: list[Run], remarks: list[str]) -> list[Run]:
             remarks.append(f"{left_out}it was trained on other pictures than most")
         elif run.step < run.steps:
             remarks.append(f"{left_out}it is at step {run.step} of {run.steps}, the same command finishes it")
-        elif (same := kept.setdefault(_plain(run.settings), run)) is not run:  # a repeated run is not a second seed
+        elif (same := kept.setdefault(plain(run.settings), run)) is not run:  # a repeated run is not a second seed
             remarks.append(f"{left_out}its settings are those of {same.path.name}")
         elif run.records and (evaluated := run.evaluated) != run.steps:
             state = f"was last evaluated at step {evaluated:,} of {run.steps:,}" if evaluated else "has no evaluation"
@@ -261,29 +278,29 @@ def grouped(runs: list[Run], against: dict[str, str] | None = None) -> dict[str,
     several such groups, the nearest to the defaults. If each other group changes settings of its own, its label names
     only these; in a grid, all that differ.
     """
-    keys = sorted({key for run in runs for key in run.settings} - {"seed"})
-    differing = [key for key in keys if len({_plain(run.settings.get(key)) for run in runs}) > 1]
+    keys = differing(runs)
     groups: dict[tuple[str, ...], list[Run]] = {}
     for run in runs:
-        groups.setdefault(tuple(_plain(run.settings.get(key)) for key in differing), []).append(run)
+        groups.setdefault(tuple(plain(run.settings.get(key)) for key in keys), []).append(run)
     defaults = flatten(Config().to_plain())
-    usual = tuple(_plain(defaults.get(key)) for key in differing)
+    usual = tuple(plain(defaults.get(key)) for key in keys)
 
     def apart(one: tuple[str, ...], other: tuple[str, ...]) -> int:
         return sum(a != b for a, b in zip(one, other, strict=True))
 
-    bases = [group for group in groups if (against or {}).items() <= dict(zip(differing, group, strict=True)).items()]
+    bases = [group for group in groups if (against or {}).items() <= dict(zip(keys, group, strict=True)).items()]
     base = min(bases, key=lambda group: (sum(apart(group, other) for other in groups), apart(group, usual)))
     order = sorted(groups, key=lambda group: (apart(group, base), apart(group, usual)))
 
     def label(group: tuple[str, ...]) -> str:
-        pairs = zip(differing, group, base, strict=True)
+        pairs = zip(keys, group, base, strict=True)
         own = [f"{key}={value}" for key, value, first in pairs if grid or value != first]
-        return ", ".join(own) or ("base" if differing else "all alike")
+        return ", ".join(own) or ("base" if keys else "all alike")
 
-    grid = len(differing) == 1 or sum(apart(group, base) for group in groups) > len(differing)
+    grid = len(keys) == 1 or sum(apart(group, base) for group in groups) > len(keys)
     return {label(group): sorted(groups[group], key=lambda run: run.seed) for group in order}
 
 
-def _plain(value: Any) -> str:
+def plain(value: Any) -> str:
+    """A value as one would write it on the command line."""
     return json.dumps(value).replace('"', "").replace(" ", "")

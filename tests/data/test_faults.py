@@ -1,6 +1,7 @@
 """Bad input makes the whole command end with one sentence that names the file and the fix, and exit code 1."""
 
 import os
+import random
 import shutil
 import sys
 import urllib.request
@@ -145,13 +146,27 @@ def list_of_another_encoding(root):
     path.write_bytes(path.read_bytes().replace(b"Smiling", b"Smilin\xe9"))
 
 
-def damaged_list_in_an_archive(root):
+def damaged_list_in_an_archive(root, way=zipfile.ZIP_STORED):
     celeba(root.parent / "whole", 20, zipped=True)
     (root.parent / "whole" / "img_align_celeba.zip").rename(root)
-    content = bytes(range(256)) * 9
-    with zipfile.ZipFile(root, "a") as archive:
-        archive.writestr("list_eval_partition.txt", content)
-    root.write_bytes(root.read_bytes().replace(content, bytes(1) + content[1:-1] + bytes(1)))
+    with zipfile.ZipFile(root, "a", way) as archive:
+        archive.writestr("list_eval_partition.txt", random.Random(0).randbytes(2000))
+        start = archive.getinfo("list_eval_partition.txt").header_offset
+    content = bytearray(root.read_bytes())
+    content[start + 100 : start + 150] = bytes(50)
+    root.write_bytes(content)
+
+
+def damaged_list_of_deflate(root):
+    damaged_list_in_an_archive(root, zipfile.ZIP_DEFLATED)
+
+
+def damaged_list_of_bzip2(root):
+    damaged_list_in_an_archive(root, zipfile.ZIP_BZIP2)
+
+
+def damaged_list_of_lzma(root):
+    damaged_list_in_an_archive(root, zipfile.ZIP_LZMA)
 
 
 def one_picture(root):
@@ -190,6 +205,9 @@ ROWS = [
         "list_attr_celeba.txt of data.root=in is cut short or",
     ),
     (damaged_list_in_an_archive, ["data=celeba"], "list_eval_partition.txt of data.root=in is cut short or no list"),
+    (damaged_list_of_deflate, ["data=celeba"], "list_eval_partition.txt of data.root=in is cut short or no list"),
+    (damaged_list_of_bzip2, ["data=celeba"], "list_eval_partition.txt of data.root=in is cut short or no list"),
+    (damaged_list_of_lzma, ["data=celeba"], "list_eval_partition.txt of data.root=in is cut short or no list"),
     (
         list_that_is_a_quota_page,
         ["data=celeba"],
