@@ -42,6 +42,8 @@ def commands(page):
     inline = re.findall(r"`([^`]+)`", FENCED.sub("", text))
     for program, rest in (found for code in (*lines, *inline) for found in COMMAND.findall(code)):
         words = shlex.split(rest)
+        if "--config-dir" in words:  # a directory that the reader is to make
+            continue
         if "-m" not in words:
             yield program, words
             continue
@@ -97,7 +99,7 @@ def results(code, namespace):
 
 
 @pytest.mark.parametrize(
-    ("page", "count"), [("README.md", 1), ("docs/transposed-convolution.md", 15), ("docs/comparisons.md", 1)]
+    ("page", "count"), [("README.md", 1), ("docs/transposed-convolution.md", 18), ("docs/comparisons.md", 1)]
 )
 def test_examples_have_the_results_beside_them(page, count):
     namespace = {}

@@ -44,7 +44,7 @@ def inserted_zeros(stride: int) -> int:
 
 
 def full_output_size(size: int, kernel_size: int, stride: int = 1, dilation: int = 1) -> int:
-    """Output size before any cropping: ``(W2 - 1) S + F``. Every framework returns a window of this full output."""
+    """Output size before any cropping: ``(W2 - 1) S + F``. Every framework returns a window of it."""
     return (size - 1) * stride + effective_kernel_size(kernel_size, dilation)
 
 
