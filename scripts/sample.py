@@ -160,7 +160,7 @@ def main() -> None:
     if options.format is Format.film:
         pictures = exploring.film(run)
         save_gif(pictures, out, milliseconds=300, last=3000)
-        print(f"{len(pictures)} pictures of {run}: {out}")
+        print(f"{len(pictures)} picture{'s' * (len(pictures) > 1)} of {run}: {out}")
         return
 
     trained = sampling.load_generator(run, options.weights, options.statistics, options.truncation)
