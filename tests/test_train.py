@@ -309,6 +309,13 @@ def test_a_fault_in_an_experiment_of_ones_own_is_a_sentence(here, tmp_path, cont
     assert_refused(here("train", "--config-dir", str(tmp_path / "own"), "experiment=mine"), message)
 
 
+def test_no_file_is_advised_for_a_group_that_has_none(here, tmp_path):
+    path = tmp_path / "own" / "experiment" / "mine.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text("# @package _global_\noptim: adam")
+    assert here("train", "--config-dir", str(tmp_path / "own"), "experiment=mine").stderr.endswith("optim.ema_decay\n")
+
+
 def test_only_what_looks_like_several_numbers_is_taken_for_them(here):
     assert "for a run with each" not in here("train", "steps=many").stderr
     assert "for a run with each" not in here("train", "optim.generator_lr=fast-1").stderr
