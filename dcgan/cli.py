@@ -292,10 +292,10 @@ def exit_on_error(command: Callable[[], object]) -> None:
     except BrokenPipeError:  # the reader of the output has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except UnicodeDecodeError as error:  # raised while YAML is read; it does not say where
+    except UnicodeDecodeError as error:  # most likely raised while YAML is read; it does not say where
         if full_error:
             raise
-        fail(UserError(f"a file of settings is not in UTF-8 ({error}); save it so"))
+        fail(UserError(f"a text file, such as one in configs/, is not in UTF-8 ({error}); save it so"))
     except (UserError, HydraException, OmegaConfBaseException, YAMLError, OSError) as error:
         if full_error:
             raise

@@ -267,6 +267,15 @@ def test_a_run_that_is_interrupted_before_it_begins_leaves_no_directory(here, tm
     assert not list((tmp_path / "outputs").iterdir())
 
 
+def own_experiments(tmp_path, **files):
+    """Write files of experiments, and return the option that finds them."""
+    for name, content in files.items():
+        path = tmp_path / "own" / "experiment" / f"{name}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return ["--config-dir", str(tmp_path / "own")]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -289,7 +298,7 @@ def test_a_run_that_is_interrupted_before_it_begins_leaves_no_directory(here, tm
             "loss.r1 is written on two lines in a file: 'loss:', and under it, indented, 'r1: ...'",
         ),
         ("# @package _global_\ndefaults: [override /optim: adam]", "mine.yaml: Could not override 'optim'"),
-        (b"# @package _global_\nsweep: caf\xe9", "a file of settings is not in UTF-8"),
+        (b"# @package _global_\nsweep: caf\xe9", "a text file, such as one in configs/, is not in UTF-8"),
         (
             "# @package _global_\nloss:\n  rr1: 0",
             "experiment/mine.yaml: there is no setting loss.rr1; did you mean loss.r1?",
@@ -303,17 +312,12 @@ def test_a_run_that_is_interrupted_before_it_begins_leaves_no_directory(here, tm
     ],
 )
 def test_a_fault_in_an_experiment_of_ones_own_is_a_sentence(here, tmp_path, content, message):
-    path = tmp_path / "own" / "experiment" / "mine.yaml"
-    path.parent.mkdir(parents=True)
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    assert_refused(here("train", "--config-dir", str(tmp_path / "own"), "experiment=mine"), message)
+    assert_refused(here("train", *own_experiments(tmp_path, mine=content), "experiment=mine"), message)
 
 
 def test_no_file_is_advised_for_a_group_that_has_none(here, tmp_path):
-    path = tmp_path / "own" / "experiment" / "mine.yaml"
-    path.parent.mkdir(parents=True)
-    path.write_text("# @package _global_\noptim: adam")
-    assert here("train", "--config-dir", str(tmp_path / "own"), "experiment=mine").stderr.endswith("optim.ema_decay\n")
+    options = own_experiments(tmp_path, mine="# @package _global_\noptim: adam")
+    assert here("train", *options, "experiment=mine").stderr.endswith("optim.ema_decay\n")
 
 
 def test_only_what_looks_like_several_numbers_is_taken_for_them(here):
@@ -323,13 +327,9 @@ def test_only_what_looks_like_several_numbers_is_taken_for_them(here):
 
 
 def test_a_list_of_experiments_runs_if_everything_is_set_that_they_sweep_over(here, tmp_path):
-    own = tmp_path / "own" / "experiment"
-    own.mkdir(parents=True)
-    for name, setting in (("one", "loss.r1: 1,2"), ("two", "loss.r1: 3,4")):
-        (own / f"{name}.yaml").write_text(
-            f"# @package _global_\ndefaults: [smoke, _self_]\nhydra:\n  sweeper:\n    params:\n      {setting}\n"
-        )
-    options = ["-m", "--config-dir", str(tmp_path / "own"), "experiment=one,two", "steps=1", "device=cpu"]
+    head = "# @package _global_\ndefaults: [smoke, _self_]\nhydra:\n  sweeper:\n    params:\n      "
+    own = own_experiments(tmp_path, one=f"{head}loss.r1: 1,2", two=f"{head}loss.r1: 3,4")
+    options = ["-m", *own, "experiment=one,two", "steps=1", "device=cpu"]
     assert_refused(here("train", *options), "experiment=one is a sweep of its own, over loss.r1, which it is not in")
     done = here("train", *options, "loss.r1=5")
     assert done.returncode == 0, done.stderr
