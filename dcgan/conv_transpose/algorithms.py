@@ -26,13 +26,15 @@ from dcgan.conv_transpose.graphs import loses_writes, plain_only
 
 Algorithm = Callable[[Tensor, Tensor, Geometry], Tensor]
 
-# Most elements in the pixels, and in the sums, that `gemm` processes at once: 2 MB each in float32.
-ELEMENTS_PER_CHUNK = 2**19
+# Most elements in the pixels, and in the sums, that `gemm` processes at once: 4 MB each in float32.
+ELEMENTS_PER_CHUNK = 2**20
 # Up to this many output channels, `subpixel` is faster on a CPU than `gemm`: 0.5 to 0.95 of the time, with backward.
 FEW_CHANNELS = 8
-# With more, it is faster as long as its border costs at most this many products per output number:
-# 0.93 to 1.05 of the time with AVX2, 0.71 to 0.89 with AVX-512 (AMD).
-CHEAP_BORDER = 600
+# With more, it is faster unless its border adds at least this share of the products, as on maps of 4 x 4, for at least
+# so many input and output channels. There `gemm` takes 0.55 to 0.85 of the time with AVX2, and 0.75 to 1.3 with AVX-512
+# on AMD, where matrix products do not use it.
+WASTEFUL_BORDER = 0.5
+MANY_INPUTS, MANY_OUTPUTS = 128, 32
 # With more phases than this, a small copy or convolution for each takes longer than one additional large one.
 MANY_PHASES = 16
 
@@ -85,12 +87,11 @@ def matrix(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
 def gemm(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     """Matrix products that accumulate where they land: `scatter` with its arithmetic gathered.
 
-    The full output is divided into places of ``stride * stride`` pixels, each a row of a matrix, and the kernel
-    into blocks of that size. An input pixel adds one block to its own place and the other blocks to the places
-    below and to the right. Zeros at the end of each input line make it as long as a line of places, so "below"
-    and "to the right" are the same row offset for every pixel. Each block is then one matrix product with all
-    pixels, and the multiplication itself adds the product to the rows where it lands. Nearly all of the time goes
-    into multiplying, no factor is an inserted zero unless the kernel is dilated, and nothing larger than the output
+    The output is divided into places of ``stride * stride`` pixels, and each input pixel has its own place. For every
+    pixel, a tap of the kernel adds to the same phase of the same neighbour of that place. So one matrix product of the
+    pixels with a tap is added to where it lands by the multiplication itself, and taps that land side by side share
+    one, see `_landings`. Pixels that would land outside of the output are left out; if these are at the end of a line,
+    each line is a product. So no product is with an inserted zero, none is cropped, and nothing larger than the output
     is written. A few images are processed at a time, so that the sums stay in the cache until they go to the output.
     A graph may lose these writes into memory; there `subpixel` takes over.
     """
@@ -101,33 +102,30 @@ def gemm(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
         pairs = zip(x.chunk(groups, dim=1), weight.chunk(groups), strict=True)
         return torch.cat([gemm(*pair, single) for pair in pairs], dim=1)
     (n, c, h, w), outputs = x.shape, weight.shape[1]
-    blocks = kernel_blocks(weight, geometry)
-    sh, sw = blocks.shape[3:5]
-    blocks = blocks.reshape(*blocks.shape[:3], sh * sw * outputs)  # (down, across, C, sh * sw * O)
-    tall, wide = map(effective_kernel_size, geometry.kernel_size, geometry.dilation)
-    height, width = h + blocks.shape[0] - 1, w + blocks.shape[1] - 1  # measured in places
+    axes = zip(*geometry[:5], geometry.output_size, strict=True)
+    (sh, height, vertical), (sw, width, horizontal) = (_landings(*axis) for axis in axes)
+    starts, m = _parts(n, max(h * w * c, height * width * sh * sw * outputs))
 
     like, last = like_products(x, weight), is_channels_last(x) or is_channels_last(weight)
     x = x.permute(0, 2, 3, 1).contiguous()  # once: the products below read the channels of a pixel side by side
-    starts, m = _parts(n, height * width * max(blocks.shape[2:]))
-    pixels = x.new_empty(h, width, m, c)
-    pixels[:, w:].zero_()
-    count = (h * width - blocks.shape[1] + 1) * m  # leaves out the zeros after the last pixel
-    rows = pixels.view(h * width * m, c).narrow(0, 0, count)
-    sums = like.new_empty(height * width * m, blocks.shape[3])
-    places = sums.view(height, width, m, 1, sh, sw, outputs).permute(2, 3, 6, 0, 4, 1, 5)
-    output = _room(like, n, outputs, geometry, last)
+    kernel = weight.permute(0, 2, 3, 1).contiguous()
+    pixels = x.new_empty(h, w, m, c)
+    sums = like.new_empty(height, width, m, sh, sw, outputs)
+    products = [
+        product
+        for down in vertical
+        for across in horizontal
+        for product in _products(pixels, kernel, sums, down, across)
+    ]
+    places = sums.unsqueeze(3).permute(2, 3, 6, 0, 4, 1, 5)
+    aligned, output = geometry._replace(padding=(0, 0)), _room(like, n, outputs, geometry, last)
 
     for start in starts:
-        pixels[:, :w] = x.narrow(0, start, m).permute(1, 2, 0, 3)
-        sums.narrow(0, count, sums.shape[0] - count).zero_()  # the first product overwrites the other rows
-        for i, j in itertools.product(*map(range, blocks.shape[:2])):
-            landing = sums.narrow(0, (i * width + j) * m, count)
-            taps = (tall - i * sh, wide - j * sw)
-            for columns in _columns(taps if i + j else (sh, sw), (sh, sw), outputs):
-                block = blocks[i, j].narrow(1, *columns)
-                landing.narrow(1, *columns).addmm_(rows, block, beta=min(i + j, 1))
-        _write(places, output.narrow(0, start, m), geometry)
+        pixels.copy_(x.narrow(0, start, m).permute(1, 2, 0, 3))
+        sums.zero_()
+        for landing, rows, blocks in products:
+            landing.baddbmm_(rows, blocks)
+        _write(places, output.narrow(0, start, m), aligned)
     return output
 
 
@@ -177,9 +175,9 @@ def subpixel(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
 
 
 def auto(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
-    """About the fastest for a DCGAN's layers: `subpixel`, or on a CPU, for many output channels, sometimes `gemm`.
+    """About the fastest for a DCGAN's layers: `subpixel`, or on a CPU, for more than a few output channels, sometimes `gemm`.
 
-    There, too, it is `subpixel` if the stride divides the kernel and the maps are not too small for their channels.
+    It is `gemm` if the stride does not divide the kernel, or if the maps are small and the channels many.
 
     On every device it is `phase` for dilation, because the others would multiply by the inserted zeros. Unless the
     stride makes too many phases, it is also `phase` for groups, because a grouped convolution computes their many small
@@ -189,18 +187,18 @@ def auto(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     if max(geometry.dilation) > 1 or (few_phases and (geometry.groups > 1 or torch.compiler.is_exporting())):
         return phase(x, weight, geometry)
     many = is_on_cpu(x) and weight.shape[1] > FEW_CHANNELS and geometry.groups == 1 and not plain_only()
-    return (gemm if many and not _has_cheap_border(weight, geometry) else subpixel)(x, weight, geometry)
+    return (gemm if many and _wastes_products(weight, geometry) else subpixel)(x, weight, geometry)
 
 
-def _has_cheap_border(weight: Tensor, geometry: Geometry) -> bool:
-    """Whether `subpixel` takes less time than `gemm` on a CPU, although it computes each phase beyond its own pixels."""
+def _wastes_products(weight: Tensor, geometry: Geometry) -> bool:
+    """Whether `subpixel` computes so much in vain, at the border or for zeros in the kernel, that `gemm` is faster."""
     steps = [k if size == 1 else s for size, k, s in zip(*geometry[:3], strict=True)]  # the sides of a block
     axes = list(zip(geometry.input_size, geometry.kernel_size, steps, strict=True))
     if any(kernel % step for _, kernel, step in axes):  # zeros would fill up the last block
-        return False
+        return True
     border = math.prod(1 + (kernel // step - 1) / size for size, kernel, step in axes) - 1
-    products = weight.shape[0] * math.prod(kernel // step for _, kernel, step in axes)
-    return border * products <= CHEAP_BORDER
+    inputs, outputs = weight.shape[:2]
+    return border >= WASTEFUL_BORDER and inputs >= MANY_INPUTS and outputs >= MANY_OUTPUTS
 
 
 ALGORITHMS = {function.__name__: function for function in (auto, gemm, phase, subpixel, zero_insert, scatter, matrix)}
@@ -343,15 +341,51 @@ def _pixels_of_phases(stride: int, padding: int, places: int, output_size: int) 
     return tuple(pixels)
 
 
-def _columns(taps: Pair, stride: Pair, outputs: int) -> list[Pair]:
-    """Return ``(first, count)`` of each run of columns of a block that hold taps; the kernel has ``taps`` left.
+class _Landing(NamedTuple):
+    """Taps of an axis whose products land side by side, and the input pixels for which they land in the output."""
 
-    The other columns are zeros, so multiplying by them is unnecessary.
+    tap: int
+    taps: int
+    phase: int  # of the first tap
+    pixel: int
+    place: int  # where the first pixel lands
+    pixels: int  # how many
+
+
+def _landings(
+    size: int, kernel_size: int, stride: int, padding: int, dilation: int, output_size: int
+) -> tuple[int, int, list[_Landing]]:
+    """Divide the output of an axis into places; return their size, their number, and what lands in them.
+
+    Input pixel ``i`` and tap ``k`` meet at ``i * stride + k * dilation - padding``, so with places as large as the stride
+    a tap's phase is the same for all pixels. A single pixel has a single place, the output.
     """
-    tall, wide = map(min, taps, stride)
-    if wide == stride[1]:
-        return [(0, tall * wide * outputs)]
-    return [(row * stride[1] * outputs, wide * outputs) for row in range(tall)]
+    side = output_size if size == 1 else stride
+    places = -(-output_size // side)
+    landings = []
+    by_tap = ((tap, *divmod(tap * dilation - padding, side)) for tap in range(kernel_size))
+    for (offset, _), group in itertools.groupby(by_tap, lambda one: (one[1], one[2] - one[0])):
+        (tap, _, phase), *others = group
+        pixel, beyond = max(0, -offset), min(size, places - offset)
+        if pixel < beyond:
+            landings.append(_Landing(tap, 1 + len(others), phase, pixel, pixel + offset, beyond - pixel))
+    return side, places, landings
+
+
+def _products(
+    pixels: Tensor, kernel: Tensor, sums: Tensor, down: _Landing, across: _Landing
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Yield views of sums, pixels and taps for each row of taps: the batches of matrix products that `gemm` computes."""
+    (width, m, c), columns = pixels.shape[1:], across.taps * kernel.shape[3]
+    whole = across.pixels == width == sums.shape[1]  # so that the lines follow each other without gaps
+    lines = 1 if whole else down.pixels
+    size = (lines, down.pixels // lines * across.pixels * m)
+    rows = pixels.narrow(0, down.pixel, down.pixels).narrow(1, across.pixel, across.pixels).view(*size, c)
+    landing = sums.narrow(0, down.place, down.pixels).narrow(1, across.place, across.pixels)
+    for i in range(down.taps):
+        taps = kernel.select(1, down.tap + i).narrow(1, across.tap, across.taps).view(c, columns)
+        phases = landing.select(3, down.phase + i).narrow(3, across.phase, across.taps)
+        yield phases.view(*size, columns), rows, taps.expand(lines, c, columns)
 
 
 def _flipped(weight: Tensor, groups: int) -> Tensor:
