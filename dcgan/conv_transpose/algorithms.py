@@ -28,13 +28,15 @@ Algorithm = Callable[[Tensor, Tensor, Geometry], Tensor]
 
 # Most elements in the pixels, and in the sums, that `gemm` processes at once: 4 MB each in float32.
 ELEMENTS_PER_CHUNK = 2**20
-# Up to this many output channels, `subpixel` is faster on a CPU than `gemm`: 0.5 to 0.95 of the time, with backward.
+# Up to this many output channels, it costs `subpixel` on a CPU more to change to channels_last than that gains.
 FEW_CHANNELS = 8
-# With more, it is faster unless its border adds at least this share of the products, as on maps of 4 x 4, for at least
-# so many input and output channels. There `gemm` takes 0.55 to 0.85 of the time with AVX2, and 0.75 to 1.3 with AVX-512
-# on AMD, where matrix products do not use it.
-WASTEFUL_BORDER = 0.5
-MANY_INPUTS, MANY_OUTPUTS = 128, 32
+# On a CPU, `gemm` is faster than `subpixel` where that computes much in vain and channels are many. Where zeros fill up
+# its kernel, from so many output channels on: 0.4 to 0.8 of the time with AVX2, 0.5 to 1.5 with AVX-512. (All numbers for
+# AVX-512 are of an AMD, where matrix products do not use it.)
+OUTPUTS_IF_FILLED_UP = 16
+# Where its border adds at least this share of the products, as at 4 x 4, from so many input and output channels on:
+# 0.55 to 0.85 of the time with AVX2, 0.75 to 1.3 with AVX-512.
+WASTEFUL_BORDER, INPUTS_IF_BORDER, OUTPUTS_IF_BORDER = 0.5, 128, 32
 # With more phases than this, a small copy or convolution for each takes longer than one additional large one.
 MANY_PHASES = 16
 
@@ -175,9 +177,9 @@ def subpixel(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
 
 
 def auto(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
-    """About the fastest for a DCGAN's layers: `subpixel`, or on a CPU, for more than a few output channels, sometimes `gemm`.
+    """About the fastest for a DCGAN's layers: `subpixel`, or on a CPU, for many channels, sometimes `gemm`.
 
-    It is `gemm` if the stride does not divide the kernel, or if the maps are small and the channels many.
+    There it is `gemm` if the stride does not divide the kernel, or if the maps are small.
 
     On every device it is `phase` for dilation, because the others would multiply by the inserted zeros. Unless the
     stride makes too many phases, it is also `phase` for groups, because a grouped convolution computes their many small
@@ -186,19 +188,19 @@ def auto(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     few_phases = math.prod(geometry.stride) <= MANY_PHASES
     if max(geometry.dilation) > 1 or (few_phases and (geometry.groups > 1 or torch.compiler.is_exporting())):
         return phase(x, weight, geometry)
-    many = is_on_cpu(x) and weight.shape[1] > FEW_CHANNELS and geometry.groups == 1 and not plain_only()
-    return (gemm if many and _wastes_products(weight, geometry) else subpixel)(x, weight, geometry)
+    dense_on_cpu = is_on_cpu(x) and geometry.groups == 1 and not plain_only()
+    return (gemm if dense_on_cpu and _wastes_products(weight, geometry) else subpixel)(x, weight, geometry)
 
 
 def _wastes_products(weight: Tensor, geometry: Geometry) -> bool:
     """Whether `subpixel` computes so much in vain, at the border or for zeros in the kernel, that `gemm` is faster."""
+    inputs, outputs = weight.shape[:2]
     steps = [k if size == 1 else s for size, k, s in zip(*geometry[:3], strict=True)]  # the sides of a block
     axes = list(zip(geometry.input_size, geometry.kernel_size, steps, strict=True))
-    if any(kernel % step for _, kernel, step in axes):  # zeros would fill up the last block
-        return True
+    if any(kernel % step for _, kernel, step in axes):  # zeros fill up the last block
+        return outputs >= OUTPUTS_IF_FILLED_UP
     border = math.prod(1 + (kernel // step - 1) / size for size, kernel, step in axes) - 1
-    inputs, outputs = weight.shape[:2]
-    return border >= WASTEFUL_BORDER and inputs >= MANY_INPUTS and outputs >= MANY_OUTPUTS
+    return border >= WASTEFUL_BORDER and inputs >= INPUTS_IF_BORDER and outputs >= OUTPUTS_IF_BORDER
 
 
 ALGORITHMS = {function.__name__: function for function in (auto, gemm, phase, subpixel, zero_insert, scatter, matrix)}

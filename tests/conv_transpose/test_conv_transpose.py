@@ -393,8 +393,8 @@ def test_images_in_parts_are_those_of_all_at_once(monkeypatch, algorithm, memory
 @pytest.mark.parametrize(
     ("inputs", "outputs", "side", "arguments", "on_cpu", "elsewhere"),
     [
-        (4, 9, 9, {"stride": 3}, "gemm", "subpixel"),  # 4 is no multiple of 3
-        (4, 8, 9, {"stride": 3}, "subpixel", "subpixel"),
+        (4, 16, 9, {"stride": 3}, "gemm", "subpixel"),  # 4 is no multiple of 3
+        (4, 15, 9, {"stride": 3}, "subpixel", "subpixel"),
         # subpixel computes (side + 1)^2 positions instead of side^2
         (128, 32, 4, {"stride": 2}, "gemm", "subpixel"),
         (127, 32, 4, {"stride": 2}, "subpixel", "subpixel"),
