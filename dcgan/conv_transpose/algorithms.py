@@ -30,13 +30,11 @@ Algorithm = Callable[[Tensor, Tensor, Geometry], Tensor]
 ELEMENTS_PER_CHUNK = 2**20
 # Up to this many output channels, it costs `subpixel` on a CPU more to change to channels_last than that gains.
 FEW_CHANNELS = 8
-# On a CPU, `gemm` is faster than `subpixel` where that computes much in vain and channels are many. Where zeros fill up
-# its kernel, from so many output channels on: 0.4 to 0.8 of the time with AVX2, 0.5 to 1.5 with AVX-512. (All numbers for
-# AVX-512 are of an AMD, where matrix products do not use it.)
-OUTPUTS_IF_FILLED_UP = 16
-# Where its border adds at least this share of the products, as at 4 x 4, from so many input and output channels on:
-# 0.55 to 0.85 of the time with AVX2, 0.75 to 1.3 with AVX-512.
-WASTEFUL_BORDER, INPUTS_IF_BORDER, OUTPUTS_IF_BORDER = 0.5, 128, 32
+# On a CPU, `gemm` is faster than `subpixel` from so many output channels on if that computes much in vain: for zeros that
+# fill up its kernel (0.4 to 0.9 of the time with AVX2; with AVX-512 on AMD, where matrix products do not use it, 0.4 to
+# 1.6), or, with so many input channels, for a border with at least this share of the products, as at 4 x 4 (0.55 to 0.85
+# of the time with AVX2, 0.75 to 1.3 with that AVX-512).
+MANY_OUTPUTS, MANY_INPUTS, WASTEFUL_BORDER = 32, 128, 0.5
 # With more phases than this, a small copy or convolution for each takes longer than one additional large one.
 MANY_PHASES = 16
 
@@ -92,9 +90,9 @@ def gemm(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     The output is divided into places of ``stride * stride`` pixels, and each input pixel has its own place. For every
     pixel, a tap of the kernel adds to the same phase of the same neighbour of that place. So one matrix product of the
     pixels with a tap is added to where it lands by the multiplication itself, and taps that land side by side share
-    one, see `_landings`. Pixels that would land outside of the output are left out; if these are at the end of a line,
-    each line is a product. So no product is with an inserted zero, none is cropped, and nothing larger than the output
-    is written. A few images are processed at a time, so that the sums stay in the cache until they go to the output.
+    one, see `_landings`. Pixels that would land outside of all places are left out; if these are at the end of a line,
+    each line is a product. So no product is with an inserted zero, hardly any is cropped, and nothing larger than the
+    output is written. A few images are processed at a time, so that the sums stay in the cache until they go to the output.
     A graph may lose these writes into memory; there `subpixel` takes over.
     """
     if plain_only():
@@ -156,9 +154,10 @@ def phase(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
 def subpixel(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     """One stride-1 convolution for all phases at once, whose channels then become pixels (Shi et al. 2016).
 
-    As in `gemm`, the full output is divided into places of ``stride * stride`` pixels and the kernel into blocks of
-    that size. The blocks are the taps of the convolution, which returns all numbers of a place as channels. It computes
-    slightly more than `phase`, at the border and where zeros fill up blocks, but in one convolution.
+    The full output is divided into places of ``stride * stride`` pixels and the kernel into blocks of that size. The
+    blocks are the taps of the convolution, which returns all numbers of a place as channels, and leaves out places that
+    would be cropped at both ends. It computes slightly more than `phase`, in places that are cropped in part and where
+    zeros fill up blocks, but in one convolution.
     """
     n, groups, outputs = x.shape[0], geometry.groups, weight.shape[1]
     blocks = kernel_blocks(weight, geometry)
@@ -167,7 +166,11 @@ def subpixel(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     if not last and is_on_cpu(x) and outputs > FEW_CHANNELS and groups == 1 and not plain_only():
         # A CPU convolves many channels faster, and with less rounding, in channels_last. The older vmap lacks `to`.
         inside, x = True, x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
-    places = convolve(x, _taps(blocks, groups, inside), padding=(down - 1, across - 1), groups=groups)
+    axes = zip(geometry.input_size, (down, across), (sh, sw), geometry.padding, geometry.output_size, strict=True)
+    up, left = (_left_out(*axis) for axis in axes)
+    geometry = geometry._replace(padding=(geometry.padding[0] - up * sh, geometry.padding[1] - left * sw))
+    border = (down - 1 - up, across - 1 - left)
+    places = convolve(x, _taps(blocks, groups, inside), padding=border, groups=groups)
     places = places.reshape(n, groups, sh, sw, outputs, *places.shape[2:]).permute(0, 1, 4, 5, 2, 6, 3)
     if plain_only():
         return _image(places, geometry, last)
@@ -195,12 +198,21 @@ def auto(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
 def _wastes_products(weight: Tensor, geometry: Geometry) -> bool:
     """Whether `subpixel` computes so much in vain, at the border or for zeros in the kernel, that `gemm` is faster."""
     inputs, outputs = weight.shape[:2]
+    if outputs < MANY_OUTPUTS:
+        return False
     steps = [k if size == 1 else s for size, k, s in zip(*geometry[:3], strict=True)]  # the sides of a block
-    axes = list(zip(geometry.input_size, geometry.kernel_size, steps, strict=True))
-    if any(kernel % step for _, kernel, step in axes):  # zeros fill up the last block
-        return outputs >= OUTPUTS_IF_FILLED_UP
-    border = math.prod(1 + (kernel // step - 1) / size for size, kernel, step in axes) - 1
-    return border >= WASTEFUL_BORDER and inputs >= INPUTS_IF_BORDER and outputs >= OUTPUTS_IF_BORDER
+    blocks = [k / step for k, step in zip(geometry.kernel_size, steps, strict=True)]
+    if any(count % 1 for count in blocks):  # zeros fill up the last one
+        return True
+    axes = zip(geometry.input_size, map(int, blocks), steps, geometry.padding, geometry.output_size, strict=True)
+    border = math.prod(1 + (count - 1 - 2 * _left_out(size, count, *rest)) / size for size, count, *rest in axes) - 1
+    return border >= WASTEFUL_BORDER and inputs >= MANY_INPUTS
+
+
+def _left_out(size: int, blocks: int, step: int, padding: int, output_size: int) -> int:
+    """Return how many whole places of an axis are cropped at both ends, so that `subpixel` need not compute them."""
+    beyond = (size + blocks - 1) * step - padding - output_size  # pixels that are cropped at the far end
+    return max(0, min(padding // step, beyond // step, blocks - 1))
 
 
 ALGORITHMS = {function.__name__: function for function in (auto, gemm, phase, subpixel, zero_insert, scatter, matrix)}

@@ -393,13 +393,14 @@ def test_images_in_parts_are_those_of_all_at_once(monkeypatch, algorithm, memory
 @pytest.mark.parametrize(
     ("inputs", "outputs", "side", "arguments", "on_cpu", "elsewhere"),
     [
-        (4, 16, 9, {"stride": 3}, "gemm", "subpixel"),  # 4 is no multiple of 3
-        (4, 15, 9, {"stride": 3}, "subpixel", "subpixel"),
+        (4, 32, 9, {"stride": 3}, "gemm", "subpixel"),  # 4 is no multiple of 3
+        (4, 31, 9, {"stride": 3}, "subpixel", "subpixel"),
         # subpixel computes (side + 1)^2 positions instead of side^2
         (128, 32, 4, {"stride": 2}, "gemm", "subpixel"),
         (127, 32, 4, {"stride": 2}, "subpixel", "subpixel"),
         (128, 31, 4, {"stride": 2}, "subpixel", "subpixel"),
         (128, 32, 5, {"stride": 2}, "subpixel", "subpixel"),
+        (128, 32, 4, {"stride": 2, "padding": 2}, "subpixel", "subpixel"),  # whose border is cropped
         (128, 32, 1, {"stride": 2}, "subpixel", "subpixel"),
         (4, 2, 3, {"groups": 2}, "phase", "phase"),
         (4, 2, 3, {"dilation": 2}, "phase", "phase"),
@@ -448,7 +449,7 @@ def test_what_a_gpu_would_compute_is_the_same(monkeypatch, memory_format):
         lambda *given: conv_transpose2d(*given, None, 2, 1), (x.requires_grad_(), weight.requires_grad_()), **batched
     )
     assert any(view is None for view in views)
-    assert sum(view is not None for view in views) > 20
+    assert sum(view is not None for view in views) > 10
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
