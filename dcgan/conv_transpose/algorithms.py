@@ -389,17 +389,27 @@ def _landings(
 def _products(
     pixels: Tensor, kernel: Tensor, sums: Tensor, down: _Landing, across: _Landing
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Yield views of sums, pixels and taps for each row of taps: the batches of matrix products that `gemm` computes."""
-    (width, m, c), columns = pixels.shape[1:], across.taps * kernel.shape[3]
+    """Yield views of sums, pixels and taps for each row of taps: the batches of matrix products that `gemm` computes.
+
+    Each is one call of `as_strided`. With slices, views took a tenth of the time of a layer of one millisecond.
+    """
+    (_, width, m, c), columns = pixels.shape, across.taps * kernel.shape[3]
     whole = across.pixels == width == sums.shape[1]  # so that the lines follow each other without gaps
     lines = 1 if whole else down.pixels
-    size = (lines, down.pixels // lines * across.pixels * m)
-    rows = pixels.narrow(0, down.pixel, down.pixels).narrow(1, across.pixel, across.pixels).view(*size, c)
-    landing = sums.narrow(0, down.place, down.pixels).narrow(1, across.place, across.pixels)
+    length = down.pixels // lines * across.pixels * m
+    line, pixel, image, _ = pixels.stride()
+    rows = pixels.as_strided((lines, length, c), (line, image, 1), down.pixel * line + across.pixel * pixel)
+    row, tap = kernel.stride()[1:3]
+    line, place, image, down_phase, across_phase, _ = sums.stride()
+    corner = down.place * line + across.place * place + across.phase * across_phase
     for i in range(down.taps):
-        taps = kernel.select(1, down.tap + i).narrow(1, across.tap, across.taps).view(c, columns)
-        phases = landing.select(3, down.phase + i).narrow(3, across.phase, across.taps)
-        yield phases.view(*size, columns), rows, taps.expand(lines, c, columns)
+        landing = corner + (down.phase + i) * down_phase
+        taps = kernel.storage_offset() + (down.tap + i) * row + across.tap * tap
+        yield (
+            sums.as_strided((lines, length, columns), (line, image, 1), landing),
+            rows,
+            kernel.as_strided((lines, c, columns), (0, kernel.stride(0), 1), taps),
+        )
 
 
 def _flipped(weight: Tensor, groups: int) -> Tensor:
