@@ -10,9 +10,10 @@ def plain_only() -> bool:
 
     True in `torch.compile`, `torch.export`, `torch.jit.trace` and `torch.func.functionalize`, and where `loses_writes`.
     """
-    if torch.compiler.is_compiling():
+    # Every call of the layer asks ten times, so this is short, and does not call `loses_writes`.
+    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined,no-untyped-call]
         return True
-    if torch.jit.is_tracing() or loses_writes():  # type: ignore[attr-defined,no-untyped-call]
+    if get_proxy_mode() is not None or nests_forward_mode():
         return True
     return _levels(TransformType.Functionalize) > 0  # which does not support `Function`
 
@@ -34,4 +35,5 @@ def nests_forward_mode() -> bool:
 
 def _levels(kind: TransformType) -> int:
     """Count the active `torch.func` transforms of this kind."""
-    return sum(level.key() == kind for level in get_interpreter_stack() or ())
+    levels = get_interpreter_stack()
+    return sum(level.key() == kind for level in levels) if levels else 0
