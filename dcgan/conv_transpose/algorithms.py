@@ -184,7 +184,7 @@ def auto(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
 
     There it is `gemm` if the stride does not divide the kernel, or if the maps are small.
 
-    On every device it is `phase` for dilation, because the others would multiply by the inserted zeros. Unless the
+    On every device it is `phase` for dilation, because `subpixel` would multiply by the inserted zeros. Unless the
     stride makes too many phases, it is also `phase` for groups, because a grouped convolution computes their many small
     products at once, and in export, because PyTorch 2.11 cannot export `subpixel` for all heights and widths.
     """
