@@ -7,7 +7,7 @@ from torch import Tensor
 
 from dcgan.conv_transpose.algorithms import ALGORITHMS, algorithm_named
 from dcgan.conv_transpose.geometry import Padding, checked_padding, geometry_of, pair
-from dcgan.conv_transpose.gradients import Derivative, derivative, is_autocast_on
+from dcgan.conv_transpose.gradients import derivative, differentiable, is_autocast_on
 from dcgan.conv_transpose.graphs import plain_only
 
 ARGUMENTS = ("input", "weight", "bias")
@@ -68,8 +68,8 @@ def conv_transpose2d(
     if dtype in (torch.float16, torch.bfloat16) and input.device.type == "cpu":
         batch, weight, bias = batch.float(), weight.float(), bias if bias is None else bias.float()
     # In a graph, PyTorch differentiates the plain operations itself; it cannot trace a `Function` that defines jvp.
-    apply = derivative if plain_only() and compute is not ALGORITHMS["matrix"] else Derivative.apply
-    output: Tensor = apply("output", batch, weight, geometry, compute)
+    compute_output = derivative if plain_only() and compute is not ALGORITHMS["matrix"] else differentiable
+    output = compute_output("output", batch, weight, geometry, compute)
     if bias is not None:
         output = output + bias.view(-1, 1, 1)
     return output.to(dtype) if input.dim() == 4 else output.to(dtype).squeeze(0)

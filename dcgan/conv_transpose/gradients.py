@@ -10,7 +10,6 @@ by any one of them depends on the other two, and is again linear in both. So the
 are `T`, `C` and `W`, and no order of differentiation reaches a transposed convolution of the framework.
 """
 
-import inspect
 from contextlib import nullcontext
 from typing import Any
 
@@ -23,7 +22,7 @@ from dcgan.conv_transpose.arithmetic import Pair, conv_output_size
 from dcgan.conv_transpose.convolution import convolve, correlate, is_channels_last, strides_of
 from dcgan.conv_transpose.cutting import bordered
 from dcgan.conv_transpose.geometry import Geometry
-from dcgan.conv_transpose.graphs import nests_forward_mode, plain_only
+from dcgan.conv_transpose.graphs import in_transform, nests_forward_mode, plain_only
 
 # Computed once, here: PyTorch 2.11 cannot answer this in a graph.
 AUTOCAST = {device for device in ("cpu", "cuda", "mps", "xpu") if torch.amp.is_autocast_available(device)}
@@ -75,7 +74,7 @@ class Derivative(Function):
         as_it_is = plain_only() or is_channels_last(grad) == any(map(is_channels_last, saved))
         values[ctx.wanted] = grad if as_it_is else _in_format(grad, *saved)
         # If nothing differentiates this pass further, skip the machinery of `Function`.
-        apply = Derivative.apply if torch.is_grad_enabled() else derivative
+        apply = differentiable if torch.is_grad_enabled() else derivative
         first, second = (
             apply(role, *(values[other] for other in ROLES if other != role), *ctx.how) if needed else None
             for role, needed in zip(given, ctx.needs_input_grad[1:3], strict=True)
@@ -126,8 +125,24 @@ class Derivative(Function):
         return result.unflatten(axis, (size, -1)), axis
 
 
-# Computed once: PyTorch would compute the signature in every call, a tenth of the cost of calling a small layer.
-derivative.__signature__ = inspect.signature(derivative)  # type: ignore[attr-defined]
+class EagerDerivative(Derivative):
+    """`Derivative` without what only `torch.func` needs, which takes a twentieth of the time of the smallest layers."""
+
+    setup_context = Function.setup_context  # not overridden, so PyTorch passes the context to `forward`
+
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> Tensor:
+        """Compute the derivative and save both factors."""
+        output = derivative(*inputs)
+        Derivative.setup_context(ctx, inputs, output)
+        return output
+
+
+def differentiable(wanted: str, first: Tensor, second: Tensor, geometry: Geometry, algorithm: Algorithm) -> Tensor:
+    """`derivative`, itself differentiable."""
+    function = Derivative if in_transform() else EagerDerivative
+    result: Tensor = function.apply(wanted, first, second, geometry, algorithm)
+    return result
 
 
 def is_autocast_on(device: str) -> bool:

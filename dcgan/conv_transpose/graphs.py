@@ -28,6 +28,11 @@ def loses_writes() -> bool:
     return get_proxy_mode() is not None or nests_forward_mode()
 
 
+def in_transform() -> bool:
+    """Whether a transform of `torch.func` is active."""
+    return bool(get_interpreter_stack())
+
+
 def nests_forward_mode() -> bool:
     """Whether forward mode is nested, as in ``jacfwd(jacfwd(f))``, where `Function` loses a part of the derivative."""
     return _levels(TransformType.Jvp) > 1
