@@ -93,9 +93,10 @@ def gemm(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     one, see `_landings`. Pixels that would land outside of all places are left out; if these are at the end of a line,
     each line is a product. So no product is with an inserted zero, hardly any is cropped, and nothing larger than the
     output is written. A few images are processed at a time, so that the sums stay in the cache until they go to the output.
-    A graph may lose these writes into memory; there `subpixel` takes over.
+    A graph may lose these writes into memory, and a distributed tensor has no memory of its own; there `subpixel` takes
+    over.
     """
-    if plain_only():
+    if plain_only() or type(x) is not Tensor:
         return subpixel(x, weight, geometry)
     if geometry.groups > 1:
         single, groups = geometry._replace(groups=1), geometry.groups
@@ -330,7 +331,7 @@ def _in_order(places: Tensor, geometry: Geometry) -> Tensor | None:
     With stride 2, an output may begin with the second pixel of a place. Its next pixel is the first one of the next place,
     which is the same distance away everywhere, so that two strides are enough.
     """
-    if type(places) is not Tensor:  # a distributed tensor has no memory of its own
+    if type(places) is not Tensor:  # as in `gemm`
         return None
     size, strides, offset = list(places.shape), list(places.stride()), places.storage_offset()
     for place, padding, length in zip((3, 5), geometry.padding, geometry.output_size, strict=True):

@@ -256,12 +256,13 @@ def test_the_default_device_is_not_asked(algorithm):
 
 
 @pytest.mark.skipif(torch.__version__ < (2, 12), reason="PyTorch 2.11 shards no strided convolution, not even its own")
-def test_a_distributed_tensor():
+@in_graphs
+def test_a_distributed_tensor(algorithm):
     """Use one process: the point is that all intermediate tensors must be distributed tensors."""
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
     try:
         mesh = init_device_mesh("cpu", (1,))
-        layer = distribute_module(ConvTranspose2d(6, 12, 4, 2, 1), mesh)
+        layer = distribute_module(ConvTranspose2d(6, 12, 4, 2, 1, algorithm=algorithm), mesh)
         x = torch.randn(2, 6, 5, 5)
         layer(distribute_tensor(x, mesh, [Shard(0)])).square().sum().backward()
         plain = ConvTranspose2d(6, 12, 4, 2, 1)
