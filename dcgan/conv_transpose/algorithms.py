@@ -13,12 +13,12 @@ Legend: ``N`` batch, ``C`` input channels, ``O`` output channels, ``G`` groups, 
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from dcgan.conv_transpose.arithmetic import Pair, effective_kernel_size, transpose_padding
+from dcgan.conv_transpose.arithmetic import effective_kernel_size, transpose_padding
+from dcgan.conv_transpose.axes import Landing, landings_of, left_out, phases_of, pixels_of_phases
 from dcgan.conv_transpose.convolution import convolve, is_channels_last, is_on_cpu, is_on_gpu, strides_of
 from dcgan.conv_transpose.cutting import ALL, bordered, cropped, kernel_blocks, like_products, part, spread
 from dcgan.conv_transpose.geometry import Geometry
@@ -31,9 +31,9 @@ ELEMENTS_PER_CHUNK = 2**20
 # Up to this many output channels, it costs `subpixel` on a CPU more to change to channels_last than that gains.
 FEW_CHANNELS = 8
 # On a CPU, `gemm` is faster than `subpixel` from so many output channels on if that computes much in vain: for zeros that
-# fill up its kernel (0.4 to 0.9 of the time with AVX2; with AVX-512 on AMD, where matrix products do not use it, 0.4 to
-# 1.6), or, with so many input channels, for a border with at least this share of the products, as at 4 x 4 (0.55 to 0.85
-# of the time with AVX2, 0.75 to 1.3 with that AVX-512).
+# fill up its kernel (0.4 to 1.1 of the time with AVX2; 0.4 to 1.6 with AVX-512 on AMD, where matrix products do not use
+# it), or, with so many input channels, for a border with at least this share of the products, as at 4 x 4 (0.55 to 0.85
+# with AVX2, 0.75 to 1.3 with that AVX-512).
 MANY_OUTPUTS, MANY_INPUTS, WASTEFUL_BORDER = 32, 128, 0.5
 # With more phases than this, a small copy or convolution for each takes longer than one additional large one.
 MANY_PHASES = 16
@@ -90,7 +90,7 @@ def gemm(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     The output is divided into places of ``stride * stride`` pixels, and each input pixel has its own place. For every
     pixel, a tap of the kernel adds to the same phase of the same neighbour of that place. So one matrix product of the
     pixels with a tap is added to where it lands by the multiplication itself, and taps that land side by side share
-    one, see `_landings`. Pixels that would land outside of all places are left out; if these are at the end of a line,
+    one, see `landings_of`. Pixels that would land outside of all places are left out; if these are at the end of a line,
     each line is a product. So no product is with an inserted zero, hardly any is cropped, and nothing larger than the
     output is written. A few images are processed at a time, so that the sums stay in the cache until they go to the output.
     A graph may lose these writes into memory, and a distributed tensor has no memory of its own; there `subpixel` takes
@@ -104,7 +104,7 @@ def gemm(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
         return torch.cat([gemm(*pair, single) for pair in pairs], dim=1)
     (n, c, h, w), outputs = x.shape, weight.shape[1]
     axes = zip(*geometry[:5], geometry.output_size, strict=True)
-    (sh, height, vertical), (sw, width, horizontal) = (_landings(*axis) for axis in axes)
+    (sh, height, vertical), (sw, width, horizontal) = (landings_of(*axis) for axis in axes)
     starts, m = _parts(n, max(h * w * c, height * width * sh * sw * outputs))
 
     like, last = like_products(x, weight), is_channels_last(x) or is_channels_last(weight)
@@ -143,7 +143,7 @@ def phase(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
     outputs = geometry.groups * weight.shape[1]
     output = like_products(x, weight).new_zeros(x.shape[0], outputs, *geometry.output_size)
     axes = zip(*geometry[:5], geometry.output_size, strict=True)
-    for vertical, horizontal in itertools.product(*(list(_phases(*axis)) for axis in axes)):
+    for vertical, horizontal in itertools.product(*(list(phases_of(*axis)) for axis in axes)):
         image = bordered(x, *horizontal.border, *vertical.border)
         kernel = _flipped(part(weight, ALL, ALL, vertical.taps, horizontal.taps), geometry.groups)
         dilation = (vertical.dilation, horizontal.dilation)
@@ -168,7 +168,7 @@ def subpixel(x: Tensor, weight: Tensor, geometry: Geometry) -> Tensor:
         # A CPU convolves many channels faster, and with less rounding, in channels_last. The older vmap lacks `to`.
         inside, x = True, x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
     axes = zip(geometry.input_size, (down, across), (sh, sw), geometry.padding, geometry.output_size, strict=True)
-    up, left = (_left_out(*axis) for axis in axes)
+    up, left = (left_out(*axis) for axis in axes)
     geometry = geometry._replace(padding=(geometry.padding[0] - up * sh, geometry.padding[1] - left * sw))
     border = (down - 1 - up, across - 1 - left)
     places = convolve(x, _taps(blocks, groups, inside), padding=border, groups=groups)
@@ -206,14 +206,8 @@ def _wastes_products(weight: Tensor, geometry: Geometry) -> bool:
     if any(count % 1 for count in blocks):  # zeros fill up the last one
         return True
     axes = zip(geometry.input_size, map(int, blocks), steps, geometry.padding, geometry.output_size, strict=True)
-    border = math.prod(1 + (count - 1 - 2 * _left_out(size, count, *rest)) / size for size, count, *rest in axes) - 1
+    border = math.prod(1 + (count - 1 - 2 * left_out(size, count, *rest)) / size for size, count, *rest in axes) - 1
     return border >= WASTEFUL_BORDER and inputs >= MANY_INPUTS
-
-
-def _left_out(size: int, blocks: int, step: int, padding: int, output_size: int) -> int:
-    """Return how many whole places of an axis are cropped at both ends, so that `subpixel` need not compute them."""
-    beyond = (size + blocks - 1) * step - padding - output_size  # pixels that are cropped at the far end
-    return max(0, min(padding // step, beyond // step, blocks - 1))
 
 
 ALGORITHMS = {function.__name__: function for function in (auto, gemm, phase, subpixel, zero_insert, scatter, matrix)}
@@ -320,7 +314,7 @@ def _write(places: Tensor, output: Tensor, geometry: Geometry) -> None:
     if is_on_gpu(places) and (ordered := _in_order(places, geometry)) is not None:
         output.view(ordered.shape).copy_(ordered)  # one kernel; a CPU is faster with a copy for each phase
         return
-    vertical, horizontal = _pixels_of_phases(sh, top, height, y), _pixels_of_phases(sw, left, width, x)
+    vertical, horizontal = pixels_of_phases(sh, top, height, y), pixels_of_phases(sw, left, width, x)
     for (i, (rows, down)), (j, (columns, across)) in itertools.product(enumerate(vertical), enumerate(horizontal)):
         output[..., rows, columns] = places[..., down, i, across, j]
 
@@ -345,50 +339,8 @@ def _in_order(places: Tensor, geometry: Geometry) -> Tensor | None:
     return places.as_strided(size, strides, offset) if min(strides) >= 0 else None
 
 
-def _pixels_of_phases(stride: int, padding: int, places: int, output_size: int) -> tuple[tuple[slice, slice], ...]:
-    """Return, for each phase along an axis, its output pixels and the places that hold them."""
-    pixels = []
-    for phase in range(stride):
-        first = max(phase - padding, (phase - padding) % stride)
-        place = (first + padding - phase) // stride
-        count = max(0, min(places - place, -(-(output_size - first) // stride)))
-        pixels.append((slice(first, first + count * stride, stride), slice(place, place + count)))
-    return tuple(pixels)
-
-
-class _Landing(NamedTuple):
-    """Taps of an axis whose products land side by side, and the input pixels for which they land in the output."""
-
-    tap: int
-    taps: int
-    phase: int  # of the first tap
-    pixel: int
-    place: int  # where the first pixel lands
-    pixels: int  # how many
-
-
-def _landings(
-    size: int, kernel_size: int, stride: int, padding: int, dilation: int, output_size: int
-) -> tuple[int, int, list[_Landing]]:
-    """Divide the output of an axis into places; return their size, their number, and what lands in them.
-
-    Input pixel ``i`` and tap ``k`` meet at ``i * stride + k * dilation - padding``, so with places as large as the stride
-    a tap's phase is the same for all pixels. A single pixel has a single place, the output.
-    """
-    side = output_size if size == 1 else stride
-    places = -(-output_size // side)
-    landings = []
-    by_tap = ((tap, *divmod(tap * dilation - padding, side)) for tap in range(kernel_size))
-    for (offset, _), group in itertools.groupby(by_tap, lambda one: (one[1], one[2] - one[0])):
-        (tap, _, phase), *others = group
-        pixel, beyond = max(0, -offset), min(size, places - offset)
-        if pixel < beyond:
-            landings.append(_Landing(tap, 1 + len(others), phase, pixel, pixel + offset, beyond - pixel))
-    return side, places, landings
-
-
 def _products(
-    pixels: Tensor, kernel: Tensor, sums: Tensor, down: _Landing, across: _Landing
+    pixels: Tensor, kernel: Tensor, sums: Tensor, down: Landing, across: Landing
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Yield views of sums, pixels and taps for each row of taps: the batches of matrix products that `gemm` computes.
 
@@ -418,35 +370,3 @@ def _flipped(weight: Tensor, groups: int) -> Tensor:
     c, o, *kernel_size = weight.shape
     weight = weight.flip(2, 3).reshape(groups, c // groups, o, *kernel_size)
     return weight.transpose(1, 2).reshape(groups * o, c // groups, *kernel_size)
-
-
-class _Phase(NamedTuple):
-    """Every ``stride``-th output pixel of an axis, and the stride-1 convolution that computes them."""
-
-    pixels: slice
-    taps: slice
-    dilation: int
-    border: Pair  # zeros before and after the input; negative where input pixels are cropped
-
-
-def _phases(
-    size: int, kernel_size: int, stride: int, padding: int, dilation: int, output_size: int
-) -> Iterator[_Phase]:
-    """Yield the phases of an axis that at least one tap reaches.
-
-    Input pixel ``i`` and tap ``k`` meet at ``i * stride + k * dilation`` in the full output. So the taps of a
-    phase are ``stride / g`` apart, and the input pixels that they meet are ``dilation / g`` apart, with ``g``
-    the greatest common divisor of stride and dilation.
-    """
-    divisor = math.gcd(stride, dilation)
-    for first in range(stride):
-        if first >= output_size:
-            break
-        position = first + padding
-        reaching = (k for k in range(min(kernel_size, stride // divisor)) if (position - k * dilation) % stride == 0)
-        for tap in reaching:  # at most one
-            taps = slice(tap, None, stride // divisor)
-            reach = (len(range(kernel_size)[taps]) - 1) * dilation // divisor
-            pixel = (position - tap * dilation) // stride
-            count = -(-(output_size - first) // stride)
-            yield _Phase(slice(first, None, stride), taps, dilation // divisor, (reach - pixel, pixel + count - size))
