@@ -10,10 +10,9 @@ def plain_only() -> bool:
 
     True in `torch.compile`, `torch.export`, `torch.jit.trace` and `torch.func.functionalize`, and where `loses_writes`.
     """
-    # Every call of the layer asks ten times, so this is short, and does not call `loses_writes`.
-    if torch.compiler.is_compiling() or torch.jit.is_tracing():  # type: ignore[attr-defined,no-untyped-call]
+    if torch.compiler.is_compiling():
         return True
-    if get_proxy_mode() is not None or nests_forward_mode():
+    if torch.jit.is_tracing() or loses_writes():  # type: ignore[attr-defined,no-untyped-call]
         return True
     return _levels(TransformType.Functionalize) > 0  # which does not support `Function`
 
